@@ -1,0 +1,1 @@
+//! The collector: receives, keeps, adds up, commits.

@@ -1,0 +1,1 @@
+//! The gateway: serves requests and leaves a record of each.

@@ -1,0 +1,1 @@
+//! The tables on object storage: schemas, sketches, Parquet files, Delta commits.

@@ -1,0 +1,1 @@
+//! SQL over the tables and over what is not yet committed.

@@ -1,0 +1,2 @@
+//! The whole pipeline in one program.
+fn main() {}

@@ -1,0 +1,1 @@
+//! What every station of Weir shares: configuration, logging, shutdown, listeners, self metrics.

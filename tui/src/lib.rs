@@ -1,0 +1,1 @@
+//! The terminal dashboard: asks SQL over HTTP, shows numbers.
