@@ -1,1 +1,10 @@
-//! What every station of Weir shares: configuration, logging, shutdown, listeners, self metrics.
+//! What every station of Weir shares: its configuration, its log, its listeners, its own metrics, its end.
+//!
+//! A station is a program's part that runs by itself: gateway, collector, query. Nothing here knows what a station does.
+
+pub mod admin;
+pub mod config;
+pub mod exit;
+pub mod listener;
+pub mod log;
+pub mod metrics;

@@ -1,0 +1,26 @@
+//! The admin address of a station: whether it lives (`/health`) and how it does (`/metrics`).
+
+use std::{io, sync::Arc};
+
+use axum::{Router, http::header::CONTENT_TYPE, routing::get};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::metrics;
+
+/// Renders the station's self metrics.
+pub type Render = Arc<dyn Fn() -> metrics::Text + Send + Sync>;
+
+/// The two routes that every station has; a station adds its own.
+pub fn router(render: Render) -> Router {
+    let page = move || async move { ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], render().finish()) };
+    Router::new().route("/health", get(|| async { "ok\n" })).route("/metrics", get(page))
+}
+
+/// Serves the admin address until `shutdown`.
+///
+/// # Errors
+/// When the listener fails.
+pub async fn serve(listener: TcpListener, router: Router, shutdown: CancellationToken) -> io::Result<()> {
+    axum::serve(listener, router).with_graceful_shutdown(shutdown.cancelled_owned()).await
+}
