@@ -1,0 +1,142 @@
+//! The prompt: statements end with a semicolon and may take many lines; what begins with a backslash is for the prompt.
+
+use std::{io, path::PathBuf, time::Instant};
+
+use rustyline::{DefaultEditor, error::ReadlineError};
+use tokio::task::spawn_blocking;
+
+use crate::{
+    client::{ClientError, Target},
+    statement::is_whole,
+};
+
+use super::{Settings, answer};
+
+const HELP: &str = "\
+  SELECT …;     ask; a statement ends with a semicolon and may take many lines
+  \\d            list the tables
+  \\d TABLE      list the columns of a table
+  \\timing       show how long each statement took, or stop showing it
+  \\q            quit (also Ctrl-D)
+  Ctrl-C        drop what is typed, or the statement that runs
+";
+
+/// What a whole input asks for.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Input {
+    Statement(String),
+    Timing,
+    Help,
+    Quit,
+    Unknown(String),
+}
+
+/// How wide the terminal is, if standard output is one.
+pub(super) fn terminal_width() -> Option<u16> {
+    let (columns, _) = DefaultEditor::new().ok()?.dimensions()?;
+    Some(columns)
+}
+
+/// Reads and answers until the user leaves.
+pub(super) async fn run(target: &Target, settings: Settings, history: Option<PathBuf>) -> Result<(), ClientError> {
+    let mut editor = DefaultEditor::new().map_err(unusable)?;
+    if let Some(history) = &history {
+        // There is none before the first time.
+        let _ = editor.load_history(history);
+    }
+    eprintln!("SQL ends with a semicolon; \\? for help.");
+    let mut timing = false;
+    loop {
+        let (returned, typed) = spawn_blocking(move || {
+            let typed = read(&mut editor);
+            (editor, typed)
+        })
+        .await
+        .map_err(io::Error::other)?;
+        editor = returned;
+        let Some(typed) = typed.map_err(unusable)? else { break };
+        let _ = editor.add_history_entry(typed.as_str());
+        match understand(&typed) {
+            Input::Quit => break,
+            Input::Help => eprint!("{HELP}"),
+            Input::Unknown(command) => eprintln!("unknown command {command}; \\? for help"),
+            Input::Timing => {
+                timing = !timing;
+                eprintln!("timing is {}", if timing { "on" } else { "off" });
+            }
+            Input::Statement(statement) => {
+                let begun = Instant::now();
+                run_one(target, &statement, settings).await?;
+                if timing {
+                    eprintln!("{:.1} ms", begun.elapsed().as_secs_f64() * 1e3);
+                }
+            }
+        }
+    }
+    if let Some(history) = &history
+        && let Err(error) = editor.save_history(history)
+    {
+        eprintln!("the history was not kept: {error}");
+    }
+    Ok(())
+}
+
+/// Answers one statement; an error is shown, Ctrl-C drops it.
+async fn run_one(target: &Target, statement: &str, settings: Settings) -> Result<(), ClientError> {
+    let mut output = io::stdout();
+    tokio::select! {
+        answered = answer(target, statement, settings, &mut output) => match answered {
+            Err(error @ ClientError::Output(_)) => return Err(error),
+            Err(error) => eprintln!("error: {error}"),
+            Ok(()) => {}
+        },
+        _ = tokio::signal::ctrl_c() => eprintln!("dropped"),
+    }
+    Ok(())
+}
+
+/// One whole input; none when the user leaves.
+fn read(editor: &mut DefaultEditor) -> Result<Option<String>, ReadlineError> {
+    let mut typed = String::new();
+    loop {
+        let prompt = if typed.is_empty() { "weir> " } else { "   -> " };
+        match editor.readline(prompt) {
+            Ok(line) => {
+                typed.push_str(&line);
+                let is_command = typed.trim_start().starts_with('\\');
+                if is_command || is_whole(&typed) {
+                    return Ok(Some(typed.trim().to_owned()));
+                }
+                if typed.trim().is_empty() {
+                    typed.clear();
+                } else {
+                    typed.push('\n');
+                }
+            }
+            Err(ReadlineError::Interrupted) => typed.clear(),
+            Err(ReadlineError::Eof) => return Ok(None),
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// What the user meant.
+pub(super) fn understand(typed: &str) -> Input {
+    let Some(command) = typed.strip_prefix('\\') else { return Input::Statement(typed.to_owned()) };
+    let mut words = command.trim_end_matches(';').split_whitespace();
+    match (words.next(), words.next()) {
+        (Some("q"), None) => Input::Quit,
+        (Some("?"), None) => Input::Help,
+        (Some("timing"), None) => Input::Timing,
+        (Some("d"), None) => Input::Statement("SHOW TABLES".to_owned()),
+        (Some("d"), Some(table)) => Input::Statement(format!("DESCRIBE {table}")),
+        _ => Input::Unknown(typed.to_owned()),
+    }
+}
+
+fn unusable(error: ReadlineError) -> ClientError {
+    match error {
+        ReadlineError::Io(error) => ClientError::Output(error),
+        other => ClientError::Output(io::Error::other(other)),
+    }
+}

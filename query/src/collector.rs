@@ -1,0 +1,145 @@
+//! The collector's pending rows over HTTP: `POST /pending` and `GET /writer` on its admin address.
+//!
+//! The answer is, for each table asked, in the order of [`Table::ALL`]: the table's index (one byte), a length (eight
+//! bytes, little endian) and that many bytes of an Arrow IPC stream. It is a foreign answer: every length is checked,
+//! and nothing of it is trusted to be what it says.
+
+use std::time::Duration;
+
+use arrow::{array::RecordBatch, ipc::reader::StreamReader};
+use async_trait::async_trait;
+use futures::StreamExt;
+use reqwest::{Client, Response, StatusCode};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use weir_lake::Table;
+
+use crate::{
+    client::deepest,
+    pending::{Pending, PendingError, PendingSource},
+};
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// A collector at an address of its own.
+#[derive(Debug)]
+pub struct HttpCollector {
+    url: String,
+    client: Client,
+    limit_bytes: usize,
+}
+
+#[derive(Deserialize)]
+struct Writer {
+    writer: String,
+}
+
+impl HttpCollector {
+    /// The collector whose admin address is `url`, such as `http://127.0.0.1:4319`. An answer of more than
+    /// `limit_bytes` is refused.
+    ///
+    /// # Errors
+    /// When no HTTP client can be made on this machine.
+    pub fn new(url: &str, limit_bytes: usize) -> Result<Self, PendingError> {
+        let url = url.trim_end_matches('/').to_owned();
+        let client = Client::builder().connect_timeout(CONNECT_TIMEOUT).timeout(ANSWER_TIMEOUT).no_proxy().build();
+        let client = client.map_err(|error| PendingError::Unreachable {
+            source_name: url.clone(),
+            reason: deepest(&error),
+        })?;
+        Ok(Self { url, client, limit_bytes })
+    }
+
+    fn unreachable(&self, error: &reqwest::Error) -> PendingError {
+        let reason = if error.is_timeout() { "no answer in time".to_owned() } else { deepest(error) };
+        PendingError::Unreachable { source_name: self.url.clone(), reason }
+    }
+
+    fn unreadable(&self, reason: impl ToString) -> PendingError {
+        PendingError::Unreadable { source_name: self.url.clone(), reason: reason.to_string() }
+    }
+
+    async fn body(&self, answer: Response) -> Result<Vec<u8>, PendingError> {
+        let mut body = Vec::new();
+        let mut chunks = answer.bytes_stream();
+        while let Some(chunk) = chunks.next().await {
+            let chunk = chunk.map_err(|error| self.unreachable(&error))?;
+            if body.len() + chunk.len() > self.limit_bytes {
+                return Err(PendingError::TooLarge { source_name: self.url.clone(), limit_bytes: self.limit_bytes });
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(body)
+    }
+}
+
+#[async_trait]
+impl PendingSource for HttpCollector {
+    fn name(&self) -> &str {
+        &self.url
+    }
+
+    async fn writer(&self) -> Result<String, PendingError> {
+        let answer = self.client.get(format!("{}/writer", self.url)).send().await;
+        let answer = answer.map_err(|error| self.unreachable(&error))?;
+        if !answer.status().is_success() {
+            return Err(self.unreadable(format!("GET /writer answered {}", answer.status())));
+        }
+        let body = self.body(answer).await?;
+        let Writer { writer } = serde_json::from_slice(&body).map_err(|error| self.unreadable(error))?;
+        Ok(writer)
+    }
+
+    async fn pending_after(&self, positions: &[(Table, i64)]) -> Result<Pending, PendingError> {
+        let tables: Map<String, Value> =
+            positions.iter().map(|(table, position)| (table.name().to_owned(), (*position).into())).collect();
+        let request = self.client.post(format!("{}/pending", self.url)).json(&json!({ "tables": tables }));
+        let answer = request.send().await.map_err(|error| self.unreachable(&error))?;
+        match answer.status() {
+            StatusCode::OK => {}
+            StatusCode::GONE => return Ok(Pending::Gone),
+            other => return Err(self.unreadable(format!("POST /pending answered {other}"))),
+        }
+        let body = self.body(answer).await?;
+        let tables = decode(&body).map_err(|reason| self.unreadable(reason))?;
+        if let Some((table, _)) = tables.iter().find(|(table, _)| positions.iter().all(|(asked, _)| asked != table)) {
+            return Err(self.unreadable(format!("rows of {}, which was not asked for", table.name())));
+        }
+        let batches = tables.iter().flat_map(|(_, batches)| batches);
+        let received_bytes = batches.map(RecordBatch::get_array_memory_size).sum();
+        Ok(Pending::Rows { tables, received_bytes })
+    }
+}
+
+/// The tables in the body of an answer.
+fn decode(mut body: &[u8]) -> Result<Vec<(Table, Vec<RecordBatch>)>, String> {
+    let mut tables = Vec::new();
+    let mut next = 0;
+    while let Some((&index, rest)) = body.split_first() {
+        let table = *Table::ALL.get(usize::from(index)).ok_or_else(|| format!("there is no table number {index}"))?;
+        if index < next {
+            return Err(format!("{} comes twice or too late", table.name()));
+        }
+        next = index + 1;
+        let (length, rest) = rest.split_first_chunk::<8>().ok_or("it ends within a length")?;
+        let length = usize::try_from(u64::from_le_bytes(*length)).map_err(|_| "a length that no memory has")?;
+        if length > rest.len() {
+            return Err(format!("{} has {length} bytes, but {} follow", table.name(), rest.len()));
+        }
+        let (stream, rest) = rest.split_at(length);
+        if !stream.is_empty() {
+            tables.push((table, read_rows(table, stream)?));
+        }
+        body = rest;
+    }
+    Ok(tables)
+}
+
+fn read_rows(table: Table, stream: &[u8]) -> Result<Vec<RecordBatch>, String> {
+    let reader = StreamReader::try_new(stream, None).map_err(|error| error.to_string())?;
+    if reader.schema().fields() != table.schema().fields() {
+        return Err(format!("the columns of {} are not ours: collector and query differ in version", table.name()));
+    }
+    reader.collect::<Result<_, _>>().map_err(|error| error.to_string())
+}

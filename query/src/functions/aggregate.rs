@@ -1,0 +1,118 @@
+//! The aggregates `sketch_merge`, `p50`, `p90`, `p99` and `p999`, as DataFusion sees them.
+
+use std::{
+    hash::{Hash, Hasher},
+    sync::Arc,
+};
+
+use arrow::datatypes::{DataType, Field, FieldRef};
+use datafusion::{
+    common::{Result, ScalarValue, plan_err},
+    logical_expr::{
+        Accumulator, AggregateUDFImpl, GroupsAccumulator, Signature, Volatility,
+        function::{AccumulatorArgs, StateFieldsArgs},
+        utils::{AggregateOrderSensitivity, format_state_name},
+    },
+};
+
+use super::{
+    coerce_sketch,
+    groups::{Answer, Groups, OneGroup},
+};
+
+/// An aggregate over a column of sketches. Its name tells it from the others.
+#[derive(Clone, Debug)]
+pub(super) struct SketchAggregate {
+    name: &'static str,
+    answer: Answer,
+    signature: Signature,
+}
+
+impl SketchAggregate {
+    /// `sketch_merge`.
+    pub(super) fn merge() -> Self {
+        Self::new("sketch_merge", Answer::Sketch)
+    }
+
+    /// A quantile under a name of its own.
+    pub(super) fn quantile(name: &'static str, quantile: f64) -> Self {
+        Self::new(name, Answer::Quantile(quantile))
+    }
+
+    fn new(name: &'static str, answer: Answer) -> Self {
+        Self { name, answer, signature: Signature::user_defined(Volatility::Immutable) }
+    }
+
+    fn groups(&self) -> Groups {
+        Groups::new(self.name, self.answer)
+    }
+}
+
+impl PartialEq for SketchAggregate {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+impl Eq for SketchAggregate {}
+
+impl Hash for SketchAggregate {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.name.hash(state);
+    }
+}
+
+impl AggregateUDFImpl for SketchAggregate {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn coerce_types(&self, arg_types: &[DataType]) -> Result<Vec<DataType>> {
+        let [sketch] = arg_types else {
+            return plan_err!("{} takes one argument, a sketch; {} were given", self.name, arg_types.len());
+        };
+        Ok(vec![coerce_sketch(self.name, sketch)?])
+    }
+
+    fn return_type(&self, _arg_types: &[DataType]) -> Result<DataType> {
+        Ok(match self.answer {
+            Answer::Sketch => DataType::Binary,
+            Answer::Quantile(_) => DataType::Int64,
+        })
+    }
+
+    fn state_fields(&self, args: StateFieldsArgs<'_>) -> Result<Vec<FieldRef>> {
+        Ok(vec![Arc::new(Field::new(format_state_name(args.name, "sketch"), DataType::Binary, true))])
+    }
+
+    fn accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
+        refuse_distinct(self.name, &args)?;
+        Ok(Box::new(OneGroup(self.groups())))
+    }
+
+    fn groups_accumulator_supported(&self, args: AccumulatorArgs<'_>) -> bool {
+        !args.is_distinct
+    }
+
+    fn create_groups_accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn GroupsAccumulator>> {
+        refuse_distinct(self.name, &args)?;
+        Ok(Box::new(self.groups()))
+    }
+
+    fn order_sensitivity(&self) -> AggregateOrderSensitivity {
+        AggregateOrderSensitivity::Insensitive
+    }
+
+    fn default_value(&self, _data_type: &DataType) -> Result<ScalarValue> {
+        ScalarValue::try_from(self.return_type(&[])?)
+    }
+}
+
+/// Two rows with equal sketches are two rows: without the second the counts would not be those of the requests.
+fn refuse_distinct(name: &str, args: &AccumulatorArgs<'_>) -> Result<()> {
+    if args.is_distinct { plan_err!("{name} counts every row: DISTINCT does not apply to it") } else { Ok(()) }
+}
