@@ -1,0 +1,323 @@
+//! The Delta log of one table: every call to `delta_kernel` stands here, and nothing of it leaves the crate.
+//!
+//! The kernel reads and writes the log (<https://github.com/delta-io/delta/blob/master/PROTOCOL.md>); what it leaves to
+//! its user is done around it: the check that the table is ours, the position of every writer, the retry
+//! ([`table`](crate::table)). Its calls block and need a multi-threaded runtime, so each runs on a blocking thread.
+//!
+//! What always holds: a [`State`] is of a table with exactly our columns and with no feature that would change how its
+//! files are to be read.
+
+use std::{collections::HashMap, sync::Arc};
+
+use arrow::{
+    array::{Array, AsArray, RecordBatch},
+    datatypes::Int64Type,
+};
+use delta_kernel::{
+    EngineData, KernelError, KernelResult, Snapshot, SnapshotRef,
+    actions::LOG_TXN_SCHEMA,
+    committer::FileSystemCommitter,
+    crc::SetTransactionState,
+    engine::{arrow_conversion::TryIntoKernel, arrow_data::ArrowEngineData},
+    scan::{PartitionValuesOptions, StatsOptions},
+    schema::StructType,
+    snapshot::IncrementalReplay,
+    table_features::ColumnMappingMode,
+    transaction::{
+        CommitResult, UpdateTableOperation, WriteState, create_table::create_table, data_layout::DataLayout,
+    },
+};
+use delta_kernel_default_engine::{DefaultEngine, executor::tokio::TokioMultiThreadExecutor};
+use url::Url;
+
+use crate::{PARTITION_COLUMN, ReadError, Table};
+
+/// How the kernel reaches the store.
+pub(crate) type Engine = DefaultEngine<TokioMultiThreadExecutor>;
+
+/// Who writes, as the log's commits name it.
+const ENGINE_INFO: &str = concat!("weir/", env!("CARGO_PKG_VERSION"));
+
+/// After this many commits the log is summed up in a checkpoint, so that opening the table stays quick.
+pub(crate) const COMMITS_PER_CHECKPOINT: u64 = 50;
+
+/// A table at one version.
+#[derive(Clone, Debug)]
+pub(crate) struct State {
+    pub(crate) snapshot: SnapshotRef,
+    /// Committed position of each writer.
+    pub(crate) positions: Arc<HashMap<String, i64>>,
+}
+
+impl State {
+    pub(crate) fn version(&self) -> u64 {
+        self.snapshot.version()
+    }
+
+    pub(crate) fn position(&self, writer: &str) -> Option<i64> {
+        self.positions.get(writer).copied()
+    }
+}
+
+/// What became of one attempt to commit.
+pub(crate) enum Attempt {
+    Committed {
+        state: State,
+        commits_since_checkpoint: u64,
+    },
+    /// Another commit took the version.
+    Conflicted,
+}
+
+/// The log of a table.
+#[derive(Clone)]
+pub(crate) struct DeltaLog {
+    pub(crate) table: Table,
+    url: Url,
+    engine: Arc<Engine>,
+    columns: Arc<StructType>,
+}
+
+impl DeltaLog {
+    pub(crate) fn new(table: Table, url: Url, engine: Arc<Engine>) -> Self {
+        let columns: StructType =
+            table.full_schema().as_ref().try_into_kernel().expect("every column is of a type that Delta knows");
+        Self { table, url, engine, columns: Arc::new(columns) }
+    }
+
+    pub(crate) fn url(&self) -> &Url {
+        &self.url
+    }
+
+    /// Creates the table. `None` when another was faster.
+    pub(crate) async fn create(&self) -> Result<Option<State>, ReadError> {
+        let properties = [
+            ("delta.dataSkippingStatsColumns", self.table.statistics_columns().join(",")),
+            ("delta.checkpointInterval", COMMITS_PER_CHECKPOINT.to_string()),
+        ];
+        self.blocking(move |log| {
+            let transaction = create_table(log.url.as_str(), Arc::clone(&log.columns), ENGINE_INFO, false)
+                .with_table_properties(properties)
+                .with_data_layout(DataLayout::partitioned([PARTITION_COLUMN]))
+                .build(log.engine.as_ref(), Box::new(FileSystemCommitter::new()))?;
+            let snapshot = match transaction.commit(log.engine.as_ref())? {
+                CommitResult::Committed(committed) => committed.post_commit_snapshot().map(Arc::clone),
+                CommitResult::Conflicted(_) => return Ok(None),
+                CommitResult::Retryable(failed) => return Err(failed.error),
+            };
+            let snapshot = match snapshot {
+                Some(snapshot) => snapshot,
+                None => log.load()?,
+            };
+            Ok(Some(log.state(log.with_checksum(snapshot))?))
+        })
+        .await?
+        .map_or(Ok(None), |state| self.check(state).map(Some))
+    }
+
+    /// The table as it is now.
+    pub(crate) async fn open(&self) -> Result<State, ReadError> {
+        let state = self.blocking(|log| log.state(log.load()?)).await?;
+        self.check(state)
+    }
+
+    /// The table as it is now, read from what is known already: one list request when nothing is new.
+    pub(crate) async fn refresh(&self, known: State) -> Result<State, ReadError> {
+        let state = self.blocking(move |log| {
+            let snapshot = Snapshot::builder_from(Arc::clone(&known.snapshot))
+                .with_incremental_crc_replay(IncrementalReplay::Unlimited)
+                .build(log.engine.as_ref())?;
+            if snapshot.version() == known.version() { Ok(known) } else { log.state(snapshot) }
+        });
+        self.check(state.await?)
+    }
+
+    /// What is needed to write data files: the same for every version of the table.
+    pub(crate) async fn write_state(&self, state: &State) -> Result<Arc<WriteState>, ReadError> {
+        let snapshot = Arc::clone(&state.snapshot);
+        self.blocking(move |log| {
+            snapshot
+                .update_table(UpdateTableOperation::Write, ENGINE_INFO, true)
+                .build(log.engine.as_ref(), Box::new(FileSystemCommitter::new()))?
+                .write_state()
+        })
+        .await
+    }
+
+    /// Tries once to commit files on top of a state, together with the writer's position.
+    ///
+    /// # Errors
+    /// An error leaves open whether the commit took place.
+    pub(crate) async fn commit(
+        &self,
+        on: State,
+        files: Vec<RecordBatch>,
+        writer: &str,
+        position: i64,
+    ) -> Result<Attempt, ReadError> {
+        let writer = writer.to_owned();
+        self.blocking(move |log| {
+            let engine = log.engine.as_ref();
+            let mut builder = Arc::clone(&on.snapshot)
+                .update_table(UpdateTableOperation::Write, ENGINE_INFO, true)
+                .with_transaction_id(writer.clone(), position);
+            if !files.is_empty() {
+                builder = builder.with_blind_append();
+            }
+            let mut transaction = builder.build(engine, Box::new(FileSystemCommitter::new()))?;
+            for file in files {
+                transaction.add_files(Box::new(ArrowEngineData::new(file)));
+            }
+            let committed = match transaction.commit(engine)? {
+                CommitResult::Committed(committed) => committed,
+                CommitResult::Conflicted(_) => return Ok(Attempt::Conflicted),
+                CommitResult::Retryable(failed) => return Err(failed.error),
+            };
+            let commits_since_checkpoint = committed.post_commit_stats().commits_since_checkpoint;
+            let state = match committed.post_commit_snapshot() {
+                Some(snapshot) => {
+                    let mut positions = HashMap::clone(&on.positions);
+                    positions.insert(writer, position);
+                    State { snapshot: Arc::clone(snapshot), positions: Arc::new(positions) }
+                }
+                None => log.state(log.load()?)?,
+            };
+            Ok(Attempt::Committed { state, commits_since_checkpoint })
+        })
+        .await
+    }
+
+    /// Sums the log up: a checkpoint, and a checksum file, which tells every writer's position without a search.
+    pub(crate) async fn checkpoint(&self, state: State) -> Result<State, ReadError> {
+        self.blocking(move |log| {
+            let (_, snapshot) = state.snapshot.checkpoint(log.engine.as_ref(), None)?;
+            Ok(State { snapshot: log.with_checksum(snapshot), positions: state.positions })
+        })
+        .await
+    }
+
+    /// The rows of the log that name the live files, with their statistics as columns.
+    pub(crate) async fn live_files(&self, state: &State) -> Result<Vec<RecordBatch>, ReadError> {
+        let snapshot = Arc::clone(&state.snapshot);
+        self.blocking(move |log| {
+            let scan = snapshot
+                .scan_builder()
+                .with_stats(StatsOptions::all_struct())
+                .with_partition_values(PartitionValuesOptions::with_struct())
+                .without_row_transforms()
+                .build()?;
+            scan.scan_metadata(log.engine.as_ref())?
+                .map(|rows| record_batch(rows?.scan_files.apply_selection_vector()?))
+                .collect()
+        })
+        .await
+    }
+
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Self) -> KernelResult<T> + Send + 'static,
+    ) -> Result<T, ReadError> {
+        let log = self.clone();
+        let outcome = tokio::task::spawn_blocking(move || work(&log)).await;
+        outcome
+            .unwrap_or_else(|stopped| Err(KernelError::join_failure(stopped)))
+            .map_err(|source| ReadError::Log { table: self.table, source: Box::new(source) })
+    }
+
+    fn load(&self) -> KernelResult<SnapshotRef> {
+        Snapshot::builder_for(self.url.as_str())
+            .with_incremental_crc_replay(IncrementalReplay::Unlimited)
+            .build(self.engine.as_ref())
+    }
+
+    fn state(&self, snapshot: SnapshotRef) -> KernelResult<State> {
+        let positions = Arc::new(self.positions(&snapshot)?);
+        Ok(State { snapshot, positions })
+    }
+
+    /// Every writer's position: from the checksum if the snapshot has one, else by a search through the log.
+    fn positions(&self, snapshot: &Snapshot) -> KernelResult<HashMap<String, i64>> {
+        if let Some(checksum) = snapshot.crc_at_version()
+            && let SetTransactionState::Complete(transactions) = &checksum.set_transaction_state
+        {
+            return Ok(transactions.iter().map(|(writer, txn)| (writer.clone(), txn.version())).collect());
+        }
+        let mut positions = HashMap::new();
+        for actions in snapshot.log_segment().read_actions(self.engine.as_ref(), Arc::clone(&LOG_TXN_SCHEMA))? {
+            // Newest first: what is found first holds.
+            for (writer, position) in transactions(&record_batch(actions?.actions)?)? {
+                positions.entry(writer).or_insert(position);
+            }
+        }
+        Ok(positions)
+    }
+
+    /// Writes the checksum file; without it the log is searched, so that a failure is no more than logged.
+    fn with_checksum(&self, snapshot: SnapshotRef) -> SnapshotRef {
+        match snapshot.write_checksum(self.engine.as_ref()) {
+            Ok((_, snapshot)) => snapshot,
+            Err(error) => {
+                tracing::debug!(table = self.table.name(), %error, "no checksum was written");
+                snapshot
+            }
+        }
+    }
+
+    /// Refuses a table that is not ours, or that others have changed.
+    fn check(&self, state: State) -> Result<State, ReadError> {
+        let configuration = state.snapshot.table_configuration();
+        let mapped =
+            state.snapshot.table_properties().column_mapping_mode.is_some_and(|mode| mode != ColumnMappingMode::None);
+        let features = configuration.protocol().reader_features().into_iter().flatten();
+        let feature = features.map(ToString::to_string).next().or_else(|| mapped.then(|| "columnMapping".to_owned()));
+        if let Some(feature) = feature {
+            return Err(ReadError::Feature { table: self.table, url: self.url.clone(), feature });
+        }
+        let partitions = configuration.logical_partition_columns();
+        let difference = difference(&self.columns, &state.snapshot.schema())
+            .or_else(|| (partitions != [PARTITION_COLUMN]).then(|| format!("it is partitioned by {partitions:?}")));
+        match difference {
+            Some(difference) => Err(ReadError::Schema { table: self.table, url: self.url.clone(), difference }),
+            None => Ok(state),
+        }
+    }
+}
+
+/// The first difference between the columns that a table should have and those that it has.
+fn difference(expected: &StructType, actual: &StructType) -> Option<String> {
+    let (mut expected, mut actual) = (expected.fields(), actual.fields());
+    loop {
+        match (expected.next(), actual.next()) {
+            (None, None) => return None,
+            (Some(missing), None) => return Some(format!("it has no column {:?}", missing.name())),
+            (None, Some(unknown)) => return Some(format!("it has an unknown column {:?}", unknown.name())),
+            (Some(ours), Some(theirs)) if ours != theirs => {
+                return Some(format!(
+                    "it has the column {:?} ({}) where {:?} ({}) belongs",
+                    theirs.name(),
+                    theirs.data_type(),
+                    ours.name(),
+                    ours.data_type()
+                ));
+            }
+            _ => {}
+        }
+    }
+}
+
+fn record_batch(data: Box<dyn EngineData>) -> KernelResult<RecordBatch> {
+    Ok((*ArrowEngineData::try_from_engine_data(data)?).into())
+}
+
+/// Writer and position of each row that has them.
+fn transactions(actions: &RecordBatch) -> KernelResult<Vec<(String, i64)>> {
+    let malformed = || KernelError::generic("the log's txn actions have no appId and version");
+    let txn = actions.column_by_name("txn").and_then(|column| column.as_struct_opt()).ok_or_else(malformed)?;
+    let writers = txn.column_by_name("appId").and_then(|column| column.as_string_opt::<i32>()).ok_or_else(malformed)?;
+    let positions = txn
+        .column_by_name("version")
+        .and_then(|column| column.as_primitive_opt::<Int64Type>())
+        .ok_or_else(malformed)?;
+    let rows = writers.iter().zip(positions).enumerate().filter(|(row, _)| txn.is_valid(*row));
+    Ok(rows.filter_map(|(_, (writer, position))| Some((writer?.to_owned(), position?))).collect())
+}
