@@ -155,3 +155,6 @@ impl Cut {
 fn unreadable(error: ReadError) -> QueryError {
     QueryError::Store(error.to_string())
 }
+
+#[cfg(test)]
+mod tests;

@@ -22,7 +22,7 @@ use datafusion::{
     },
     execution::object_store::ObjectStoreUrl,
     physical_expr::PhysicalExpr,
-    physical_optimizer::pruning::PruningPredicate,
+    physical_optimizer::pruning::PruningPredicateBuilder,
     physical_plan::ExecutionPlan,
 };
 use object_store::{ObjectMeta, ObjectStore};
@@ -47,7 +47,8 @@ pub(crate) struct FileScan<'a> {
 impl<'a> FileScan<'a> {
     pub(crate) fn new(table: Table, files: &'a LiveFiles, store: &'a Arc<dyn ObjectStore>) -> Self {
         let date = Arc::new(Field::new(PARTITION_COLUMN, DataType::Date32, true));
-        Self { files, store, columns: TableSchema::new(table.schema(), vec![date]) }
+        let columns = TableSchema::builder(table.schema()).with_table_partition_cols(vec![date]).build();
+        Self { files, store, columns }
     }
 
     /// The columns in the order that DataFusion keeps: those of the files, then the partition column.
@@ -92,8 +93,9 @@ impl<'a> FileScan<'a> {
     fn kept(&self, filter: Option<&Arc<dyn PhysicalExpr>>) -> Result<Vec<usize>> {
         let mut kept: Vec<usize> = (0..self.files.len()).collect();
         if let Some(filter) = filter
-            && let Ok(predicate) = PruningPredicate::try_new(Arc::clone(filter), Arc::clone(self.schema()))
-            && !predicate.always_true()
+            && let Some(predicate) = PruningPredicateBuilder::new()
+                .with_file_schema(Arc::clone(self.schema()))
+                .build(Arc::clone(filter))
         {
             let may_match = predicate.prune(&FileStatistics(self.files))?;
             kept.retain(|file| may_match[*file]);
@@ -200,3 +202,6 @@ fn bound(time_us: Option<i64>) -> Precision<ScalarValue> {
 fn exact(count: u64) -> Precision<usize> {
     usize::try_from(count).map_or(Precision::Absent, Precision::Exact)
 }
+
+#[cfg(test)]
+mod tests;

@@ -213,3 +213,6 @@ fn session(runtime: Arc<RuntimeEnv>) -> SessionState {
         .with_runtime_env(runtime)
         .build()
 }
+
+#[cfg(test)]
+mod tests;

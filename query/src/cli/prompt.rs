@@ -21,6 +21,9 @@ const HELP: &str = "\
   Ctrl-C        drop what is typed, or the statement that runs
 ";
 
+/// What `\d` asks.
+pub(super) const TABLES: &str = "SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'";
+
 /// What a whole input asks for.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Input {
@@ -128,7 +131,7 @@ pub(super) fn understand(typed: &str) -> Input {
         (Some("q"), None) => Input::Quit,
         (Some("?"), None) => Input::Help,
         (Some("timing"), None) => Input::Timing,
-        (Some("d"), None) => Input::Statement("SHOW TABLES".to_owned()),
+        (Some("d"), None) => Input::Statement(TABLES.to_owned()),
         (Some("d"), Some(table)) => Input::Statement(format!("DESCRIBE {table}")),
         _ => Input::Unknown(typed.to_owned()),
     }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use arrow::{
-    array::{Array, ArrayRef, AsArray, BinaryArray, Float64Array, Int64Array},
+    array::{ArrayRef, AsArray, BinaryArray, Float64Array, Int64Array},
     datatypes::{DataType, Float64Type},
 };
 use datafusion::{

@@ -18,13 +18,14 @@ use tokio::{
 const WAITING_PER_RUNNING: usize = 4;
 
 /// How long a statement waits before it is refused.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The gate that every statement passes.
 #[derive(Debug)]
 pub(super) struct Gate {
     places: Arc<Semaphore>,
     concurrency: usize,
+    patience: Duration,
     waiting: AtomicUsize,
     counts: Mutex<BTreeMap<&'static str, u64>>,
 }
@@ -34,9 +35,10 @@ pub(super) struct Gate {
 pub(super) struct Busy;
 
 impl Gate {
-    pub(super) fn new(concurrency: usize) -> Self {
+    /// A gate that lets so many in at once, and others wait as long as `patience`.
+    pub(super) fn new(concurrency: usize, patience: Duration) -> Self {
         let places = Arc::new(Semaphore::new(concurrency));
-        Self { places, concurrency, waiting: AtomicUsize::new(0), counts: Mutex::default() }
+        Self { places, concurrency, patience, waiting: AtomicUsize::new(0), counts: Mutex::default() }
     }
 
     /// Waits for a place, which lasts until the permit is dropped.
@@ -45,7 +47,7 @@ impl Gate {
             return Ok(permit);
         }
         let _waiting = Waiting::begin(&self.waiting, self.concurrency * WAITING_PER_RUNNING)?;
-        match timeout(PATIENCE, Arc::clone(&self.places).acquire_owned()).await {
+        match timeout(self.patience, Arc::clone(&self.places).acquire_owned()).await {
             Ok(Ok(permit)) => Ok(permit),
             _ => Err(Busy),
         }
@@ -92,9 +94,9 @@ impl Drop for Waiting<'_> {
 mod tests {
     use super::*;
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn who_finds_no_place_waits_and_is_refused_when_too_many_do() {
-        let gate = Arc::new(Gate::new(1));
+        let gate = Arc::new(Gate::new(1, PATIENCE));
         let running = gate.enter().await.unwrap();
         let mut waiting = tokio::task::JoinSet::new();
         for _ in 0..WAITING_PER_RUNNING {
@@ -110,9 +112,9 @@ mod tests {
         assert_eq!((gate.running(), gate.waiting()), (0, 0));
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn patience_ends() {
-        let gate = Gate::new(1);
+        let gate = Gate::new(1, Duration::ZERO);
         let _running = gate.enter().await.unwrap();
         assert!(gate.enter().await.is_err());
         assert_eq!(gate.waiting(), 0);

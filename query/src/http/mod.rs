@@ -76,7 +76,7 @@ impl Server {
     pub async fn bind(engine: Arc<Engine>, config: &Config) -> Result<Self, ServeError> {
         let listener = listener::bind(config.listen, config.exposure).await?;
         let address = listener.local_addr()?;
-        let gate = Gate::new(config.concurrency);
+        let gate = Gate::new(config.concurrency, gate::PATIENCE);
         let station = Station { engine, gate, timeout: config.timeout, shutdown: CancellationToken::new() };
         Ok(Self { listener, address, station: Arc::new(station) })
     }
