@@ -12,8 +12,7 @@ use arrow::{
     error::ArrowError,
 };
 use delta_kernel::{
-    FileMeta, KernelError, engine::arrow_data::ArrowEngineData, expressions::Scalar,
-    transaction::WriteState,
+    FileMeta, KernelError, engine::arrow_data::ArrowEngineData, expressions::Scalar, transaction::WriteState,
 };
 use delta_kernel_default_engine::{build_add_file_metadata, parquet::DataFileMetadata, stats::FileStatsAccumulator};
 use object_store::path::Path;

@@ -35,7 +35,7 @@ impl Lake {
         let tables = Table::ALL.map(|table| {
             let (store, engine) = (&store, Arc::clone(&engine));
             async move {
-                let exists = store.has_log(config, table).await?;
+                let exists = store.prepare(config, table).await?;
                 let log = DeltaLog::new(table, store.directory(table.name()), engine);
                 Ok::<_, OpenError>(LakeTable::open(log, Arc::clone(&store.objects), exists).await?)
             }

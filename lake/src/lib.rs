@@ -10,6 +10,8 @@
 mod column;
 mod delta;
 mod durable;
+#[cfg(test)]
+mod faulty;
 mod file;
 mod lake;
 pub mod ledger;

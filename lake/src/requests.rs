@@ -59,7 +59,10 @@ pub fn batch(records: &[AccessRecord], source: &str, received_us: i64) -> Record
 
 #[cfg(test)]
 mod tests {
-    use arrow::{array::AsArray, datatypes::Int64Type};
+    use arrow::{
+        array::{Array, AsArray},
+        datatypes::Int64Type,
+    };
     use weir_record::TraceId;
 
     use super::*;

@@ -238,8 +238,15 @@ impl Store {
         }
     }
 
-    /// Whether a table has a log already.
-    pub(crate) async fn has_log(&self, config: &StoreConfig, table: Table) -> Result<bool, OpenError> {
+    /// Makes room for a table; says whether it has a log already.
+    pub(crate) async fn prepare(&self, config: &StoreConfig, table: Table) -> Result<bool, OpenError> {
+        // The kernel wants the directory to be there. On S3 there are none.
+        if self.root.scheme() == "file"
+            && let Ok(directory) = self.directory(table.name()).to_file_path()
+        {
+            let failed = |source| OpenError::Directory { directory: directory.display().to_string(), source };
+            create_directory(&directory).map_err(failed)?;
+        }
         let unreachable = |reason: String| OpenError::Unreachable { store: config.to_string(), reason };
         let log = self.path(table.name()).map_err(|error| unreachable(error.to_string()))?.join("_delta_log");
         let first = self.objects.list(Some(&log)).try_next().await.map_err(|error| unreachable(one_line(&error)))?;

@@ -1,0 +1,95 @@
+//! A store for tests that fails on purpose.
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use async_trait::async_trait;
+use futures::stream::BoxStream;
+use object_store::{
+    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMode,
+    PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, memory::InMemory, path::Path,
+};
+
+/// A store in memory.
+#[derive(Debug, Default)]
+pub(crate) struct FaultyStore {
+    inner: InMemory,
+    /// Whether it overwrites where it was asked to create.
+    pub(crate) ignores_create: bool,
+    /// This many commits are taken and then answered with an error.
+    pub(crate) answers_to_lose: AtomicUsize,
+    /// This many puts fail without effect.
+    pub(crate) puts_to_fail: AtomicUsize,
+}
+
+impl FaultyStore {
+    pub(crate) fn lying() -> Self {
+        Self { ignores_create: true, ..Self::default() }
+    }
+
+    pub(crate) fn objects(self: &Arc<Self>) -> Arc<dyn ObjectStore> {
+        Arc::clone(self) as Arc<dyn ObjectStore>
+    }
+}
+
+impl fmt::Display for FaultyStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("FaultyStore")
+    }
+}
+
+fn take(left: &AtomicUsize) -> bool {
+    left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
+}
+
+fn failure() -> Error {
+    Error::Generic { store: "faulty", source: "on purpose".into() }
+}
+
+#[async_trait]
+impl ObjectStore for FaultyStore {
+    async fn put_opts(&self, location: &Path, payload: PutPayload, mut options: PutOptions) -> Result<PutResult> {
+        if take(&self.puts_to_fail) {
+            return Err(failure());
+        }
+        if self.ignores_create {
+            options.mode = PutMode::Overwrite;
+        }
+        let result = self.inner.put_opts(location, payload, options).await?;
+        let is_commit = location.extension() == Some("json");
+        if is_commit && take(&self.answers_to_lose) { Err(failure()) } else { Ok(result) }
+    }
+
+    async fn put_multipart_opts(
+        &self,
+        location: &Path,
+        options: PutMultipartOptions,
+    ) -> Result<Box<dyn MultipartUpload>> {
+        self.inner.put_multipart_opts(location, options).await
+    }
+
+    async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
+        self.inner.get_opts(location, options).await
+    }
+
+    fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
+        self.inner.delete_stream(locations)
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        self.inner.list(prefix)
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
+        self.inner.list_with_delimiter(prefix).await
+    }
+
+    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
+        self.inner.copy_opts(from, to, options).await
+    }
+}
