@@ -3,11 +3,7 @@
 //! What always holds: a column has the type that [`schema`](crate::schema) names. The text of one column of one batch
 //! must stay below 2 GiB, which the bounds of a message and of a flush see to.
 
-use std::{
-    collections::BTreeMap,
-    fmt::{Display, Write},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use arrow::array::{
     ArrayRef, BinaryBuilder, Int32Array, Int64Array, MapBuilder, MapFieldNames, RecordBatch, StringArray,
@@ -41,17 +37,18 @@ pub(crate) fn optional_texts<'a>(values: impl Iterator<Item = Option<&'a str>>) 
     Arc::new(values.collect::<StringArray>())
 }
 
-/// A text column of things that print themselves; `None` is null.
-pub(crate) fn printed<T: Display>(values: impl Iterator<Item = Option<T>>) -> ArrayRef {
+/// A text column of ids, in hexadecimal digits; `None` is null.
+pub(crate) fn ids<'a>(values: impl Iterator<Item = Option<&'a [u8]>>) -> ArrayRef {
+    const DIGITS: [char; 16] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
     let mut builder = StringBuilder::new();
+    let mut text = String::new();
     for value in values {
-        match value {
-            Some(value) => {
-                write!(builder, "{value}").expect("memory takes every write");
-                builder.append_value("");
-            }
-            None => builder.append_null(),
+        text.clear();
+        for byte in value.unwrap_or_default() {
+            text.push(DIGITS[usize::from(byte >> 4)]);
+            text.push(DIGITS[usize::from(byte & 0xf)]);
         }
+        builder.append_option(value.map(|_| text.as_str()));
     }
     Arc::new(builder.finish())
 }

@@ -25,6 +25,8 @@ pub(crate) struct FaultyStore {
     pub(crate) answers_to_lose: AtomicUsize,
     /// This many puts fail without effect.
     pub(crate) puts_to_fail: AtomicUsize,
+    /// This many lists fail.
+    pub(crate) lists_to_fail: AtomicUsize,
 }
 
 impl FaultyStore {
@@ -82,6 +84,9 @@ impl ObjectStore for FaultyStore {
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        if take(&self.lists_to_fail) {
+            return Box::pin(futures::stream::once(async { Err(failure()) }));
+        }
         self.inner.list(prefix)
     }
 

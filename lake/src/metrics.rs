@@ -55,7 +55,7 @@ impl CellKey {
     }
 }
 
-/// Columns of [`Cell::statuses`]: index 0 counts requests that ended before a status was sent.
+/// Entries of [`Cell::statuses`].
 const STATUS_CLASSES: usize = 6;
 
 /// What is counted of the requests of one key.

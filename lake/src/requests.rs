@@ -7,7 +7,7 @@ use weir_record::AccessRecord;
 
 use crate::{
     Table,
-    column::{batch as rows, bigints, maps, optional_bigints, optional_texts, printed, statuses, texts, times},
+    column::{batch as rows, bigints, ids, maps, optional_bigints, optional_texts, statuses, texts, times},
 };
 
 /// One row for each record.
@@ -47,8 +47,8 @@ pub fn batch(records: &[AccessRecord], source: &str, received_us: i64) -> Record
             optional_texts(all().map(|record| record.usage_plan.as_deref())),
             texts(all().map(|record| record.cache.as_str())),
             Arc::new(all().map(|record| Some(record.canary)).collect::<BooleanArray>()),
-            printed(all().map(|record| record.trace_id)),
-            printed(all().map(|record| record.span_id)),
+            ids(all().map(|record| record.trace_id.as_ref().map(|id| id.as_bytes().as_slice()))),
+            ids(all().map(|record| record.span_id.as_ref().map(|id| id.as_bytes().as_slice()))),
             optional_texts(all().map(|record| record.error_message.as_deref())),
             maps(all().map(|record| &record.attributes)),
             texts(repeat_n(source, records.len())),

@@ -7,7 +7,7 @@ use weir_record::Span;
 
 use crate::{
     Table,
-    column::{batch as rows, bigints, maps, optional_texts, printed, texts, times},
+    column::{batch as rows, bigints, ids, maps, optional_texts, texts, times},
 };
 
 /// One row for each span.
@@ -22,9 +22,9 @@ pub fn batch(spans: &[Span], source: &str, received_us: i64) -> RecordBatch {
         vec![
             times(all().map(|span| span.time_us)),
             bigints(all().map(|span| span.duration_us)),
-            printed(all().map(|span| Some(span.trace_id))),
-            printed(all().map(|span| Some(span.span_id))),
-            printed(all().map(|span| span.parent_span_id)),
+            ids(all().map(|span| Some(span.trace_id.as_bytes().as_slice()))),
+            ids(all().map(|span| Some(span.span_id.as_bytes().as_slice()))),
+            ids(all().map(|span| span.parent_span_id.as_ref().map(|id| id.as_bytes().as_slice()))),
             optional_texts(all().map(|span| span.trace_state.as_deref())),
             texts(all().map(|span| span.name.as_str())),
             texts(all().map(|span| span.kind.as_str())),

@@ -22,6 +22,9 @@ use crate::{
 /// Attempts to commit before the caller is told. Each conflict means that another commit went through.
 const MOST_ATTEMPTS: u32 = 40;
 
+/// Failures of the store before the caller is told. The store's client has tried each request several times by then.
+const MOST_FAILURES: u32 = 3;
+
 /// The first pause between attempts is up to this long; each further one up to twice as long as the one before, as
 /// far as the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(4);
@@ -271,8 +274,8 @@ impl LakeTable {
     }
 
     async fn commit(&self, files: &[(Path, RecordBatch)], writer: &str, position: i64) -> Result<Append, CommitError> {
-        let mut reason = String::new();
-        for attempt in 0..MOST_ATTEMPTS {
+        let (mut attempts, mut failures, mut reason) = (0, 0, String::new());
+        while attempts < MOST_ATTEMPTS && failures < MOST_FAILURES {
             let state = self.newest();
             if state.position(writer).is_some_and(|committed| committed >= position) {
                 self.delete_orphans(files).await;
@@ -290,16 +293,17 @@ impl LakeTable {
                 }
                 Ok(Attempt::Conflicted) => "another commit was faster".clone_into(&mut reason),
                 // The commit may have come through: the position tells.
-                Err(error) => reason = error.to_string(),
+                Err(error) => (failures, reason) = (failures + 1, error.to_string()),
             }
-            tokio::time::sleep(pause(attempt)).await;
+            tokio::time::sleep(pause(attempts)).await;
+            attempts += 1;
             match self.refresh().await {
                 Ok(_) => {}
-                Err(error) if error.is_retryable() => reason = error.to_string(),
+                Err(error) if error.is_retryable() => (failures, reason) = (failures + 1, error.to_string()),
                 Err(error) => return Err(CommitError::Table(error)),
             }
         }
-        Err(CommitError::Attempts { table: self.table(), attempts: MOST_ATTEMPTS, reason })
+        Err(CommitError::Attempts { table: self.table(), attempts, reason })
     }
 
     /// Sums the log up. The commit stands without it, so that a failure is no more than logged.

@@ -116,6 +116,19 @@ async fn a_commit_whose_answer_was_lost_is_not_repeated() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_never_answers_is_reported_and_the_next_append_finds_the_commit() {
+    let store = Arc::new(FaultyStore::default());
+    let table = table_in(&store).await;
+    store.answers_to_lose.store(1, Ordering::Relaxed);
+    store.lists_to_fail.store(usize::MAX, Ordering::Relaxed);
+    let error = table.append(&[rows([1])], "w", 1).await.unwrap_err();
+    assert!(matches!(error, CommitError::Attempts { .. }) && error.is_retryable(), "{error}");
+    store.lists_to_fail.store(0, Ordering::Relaxed);
+    assert_eq!(table.append(&[rows([1])], "w", 1).await.unwrap(), Append::AlreadyCommitted);
+    assert_eq!((times(&table).await, parquet_objects(&table).await), (vec![1], 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_file_that_cannot_be_stored_commits_nothing() {
     let store = Arc::new(FaultyStore::default());
     let table = table_in(&store).await;
