@@ -1,1 +1,31 @@
 //! The gateway: serves requests and leaves a record of each.
+//!
+//! A request's way reads in [`handle`]: find the route, protect it (authenticate, throttle), forward it, and record it
+//! at the end of the response body, whatever became of it. One thread for each core runs it alone ([`core`]): its own
+//! listener, its own connections to the integrations. Records go into a bounded queue ([`telemetry`]) and from there to
+//! the collector.
+//!
+//! What always holds: the request's way never waits for telemetry (I6); a request that arrived leaves exactly one
+//! record, or is counted as dropped; no input stops the gateway (I10); this crate reaches neither Arrow nor DataFusion
+//! (I8).
+
+mod auth;
+mod body;
+mod bucket;
+mod config;
+mod core;
+mod exchange;
+mod handle;
+mod refusal;
+mod route;
+mod run;
+mod serving;
+
+mod stats;
+mod telemetry;
+mod trace;
+mod upstream;
+
+pub use config::{Config, OTHER_SECTIONS};
+pub use run::{Gateway, RunError, StartError};
+pub use stats::Stats;

@@ -1,0 +1,58 @@
+//! Who asks, and whether they may.
+
+pub(crate) mod jwt;
+pub(crate) mod key;
+
+use std::{sync::Arc, time::Instant};
+
+use http::HeaderMap;
+use jwt::JwtAuthorizer;
+use key::Keys;
+
+use crate::{config::apis::Auth, exchange::Exchange, refusal::Refusal};
+
+/// What stands before a route.
+#[derive(Clone, Debug)]
+pub(crate) enum Guard {
+    /// Nothing.
+    Open,
+    /// An API key.
+    Key(Arc<Keys>),
+    /// A token.
+    Jwt(Arc<JwtAuthorizer>),
+}
+
+impl Guard {
+    /// The guard that a definition asks for.
+    pub(crate) fn new(auth: &Auth, keys: &Arc<Keys>, authorizers: &[Arc<JwtAuthorizer>]) -> Self {
+        match auth {
+            Auth::None => Self::Open,
+            Auth::ApiKey => Self::Key(Arc::clone(keys)),
+            Auth::Jwt(name) => {
+                let found = authorizers.iter().find(|authorizer| authorizer.name() == name);
+                Self::Jwt(Arc::clone(found.expect("the configuration names only authorizers that it defines")))
+            }
+        }
+    }
+
+    /// Lets the request pass, or not; the record learns who asked and how long it took.
+    pub(crate) async fn admit(
+        &self,
+        headers: &HeaderMap,
+        api: &str,
+        stage: &str,
+        exchange: &mut Exchange,
+    ) -> Result<(), Refusal> {
+        let begun = Instant::now();
+        let admitted = match self {
+            Self::Open => return Ok(()),
+            Self::Key(keys) => keys.check(headers, api, stage).map(|id| exchange.record.api_key_id = Some(id)),
+            Self::Jwt(authorizer) => {
+                authorizer.check(headers).await.map(|principal| exchange.record.principal = principal)
+            }
+        };
+        let status = admitted.as_ref().err().map_or(200, |refusal| refusal.response().status().as_u16());
+        exchange.authorized(begun.elapsed(), status);
+        admitted
+    }
+}

@@ -1,0 +1,145 @@
+//! The section `[gateway]`, and with it the definitions of the APIs.
+
+pub(crate) mod apis;
+pub(crate) mod integration;
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use apis::Definitions;
+use weir_station::{
+    config::{ByteSize, Document, Section},
+    listener::Exposure,
+};
+
+use crate::bucket::Limit;
+
+/// Top-level sections that other stations read.
+pub const OTHER_SECTIONS: &[&str] = &["collector", "store", "query"];
+
+/// How a gateway runs, and what it serves.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where it serves requests.
+    pub listen: SocketAddr,
+    /// Health and self metrics.
+    pub admin: SocketAddr,
+    /// Whether these may be reached by others.
+    pub exposure: Exposure,
+    /// Threads that serve requests, each alone; 0 for one a core.
+    pub threads: usize,
+    /// How long a client may take to send a request's head.
+    pub header_timeout: Duration,
+    /// The largest request body.
+    pub body_limit: ByteSize,
+    /// How long requests under way may take to end when the gateway does.
+    pub drain: Duration,
+    /// The limit on all requests together.
+    pub account: Option<Limit>,
+    /// What becomes of records.
+    pub telemetry: TelemetryConfig,
+    /// APIs, keys, authorizers.
+    pub definitions: Definitions,
+}
+
+/// What becomes of records and spans.
+#[derive(Clone, Debug)]
+pub struct TelemetryConfig {
+    /// The collector's OTLP/gRPC address.
+    pub collector: String,
+    /// Records that may wait to be sent; beyond it they are dropped and counted.
+    pub queue_records: usize,
+    /// Records in a batch at most.
+    pub batch_records: usize,
+    /// How long a record waits for company.
+    pub linger: Duration,
+    /// How long the collector may take to answer.
+    pub timeout: Duration,
+    /// The share of traces that are kept whatever becomes of them.
+    pub trace_ratio: f64,
+    /// Requests that take as long are slow: their traces are kept.
+    pub slow: Duration,
+    /// Where the access-log lines go, beside the collector.
+    pub access_log: AccessLog,
+}
+
+/// Where the access-log lines go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AccessLog {
+    /// Nowhere: the collector has the records.
+    Off,
+    /// Standard output.
+    StandardOutput,
+    /// The end of this file.
+    File(PathBuf),
+}
+
+impl Config {
+    /// Reads `[gateway]`, `[[api]]`, `[[api_key]]` and `[[jwt_authorizer]]`.
+    #[must_use]
+    pub fn read(document: &Document) -> Self {
+        let section = document.section("gateway");
+        let address = |key, port: u16| section.value(key, SocketAddr::from(([127, 0, 0, 1], port)));
+        Self {
+            listen: address("listen", 8080),
+            admin: address("admin", 8081),
+            exposure: Exposure::read(&section),
+            threads: section.value("threads", 0),
+            header_timeout: section.value("header_timeout", Duration::from_secs(10)),
+            body_limit: section.value("body_limit", ByteSize::mebibytes(10)),
+            drain: section.value("drain", Duration::from_secs(10)),
+            account: limit(&section.section("throttle")),
+            telemetry: TelemetryConfig::read(&section.section("telemetry")),
+            definitions: Definitions::read(document, section.value("integration_timeout", Duration::from_secs(29))),
+        }
+    }
+}
+
+impl TelemetryConfig {
+    fn read(section: &Section) -> Self {
+        let at_least_one = |key, default: usize| {
+            let value = section.value(key, default);
+            if value == 0 {
+                section.fault(key, "is 0", "at least 1");
+            }
+            value.max(1)
+        };
+        let collector = section.value("collector", "http://127.0.0.1:4317".to_owned());
+        if !collector.starts_with("http://") {
+            section.fault("collector", format!("is {collector:?}"), "\"http://host:port\"");
+        }
+        let trace_ratio = section.value("trace_ratio", 0.05);
+        if !(0.0..=1.0).contains(&trace_ratio) {
+            section.fault("trace_ratio", format!("is {trace_ratio}"), "a share from 0.0 to 1.0");
+        }
+        let access_log = match section.value("access_log", "off".to_owned()).as_str() {
+            "off" => AccessLog::Off,
+            "stdout" => AccessLog::StandardOutput,
+            path => AccessLog::File(path.into()),
+        };
+        Self {
+            collector,
+            queue_records: at_least_one("queue_records", 65_536),
+            batch_records: at_least_one("batch_records", 512),
+            linger: section.value("linger", Duration::from_millis(100)),
+            timeout: section.value("timeout", Duration::from_secs(10)),
+            trace_ratio,
+            slow: section.value("slow", Duration::from_secs(1)),
+            access_log,
+        }
+    }
+}
+
+/// Reads `{ rate = 100.0, burst = 200 }`; none when the table is not there.
+fn limit(section: &Section) -> Option<Limit> {
+    if !section.is_present() {
+        return None;
+    }
+    let (rate, burst) = (section.required::<f64>("rate")?, section.required::<u32>("burst")?);
+    if rate <= 0.0 {
+        section.fault("rate", format!("is {rate}"), "requests a second, more than 0");
+    }
+    if burst == 0 {
+        section.fault("burst", "is 0", "at least 1: a bucket of 0 lets nothing pass");
+    }
+    (rate > 0.0 && burst > 0).then_some(Limit { rate, burst })
+}

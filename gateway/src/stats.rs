@@ -1,0 +1,121 @@
+//! What the gateway counts of itself; its admin address shows it.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use weir_record::Outcome;
+use weir_station::metrics::Text;
+
+/// All of the gateway's counters, since its start.
+#[derive(Debug, Default)]
+pub struct Stats {
+    received: AtomicU64,
+    outcomes: [AtomicU64; Outcome::ALL.len()],
+    connections: AtomicU64,
+    /// The access records' way to the collector.
+    pub logs: SignalStats,
+    /// The spans' way to the collector.
+    pub traces: SignalStats,
+}
+
+/// The way of one signal to the collector.
+#[derive(Debug, Default)]
+pub struct SignalStats {
+    /// Records that were made.
+    pub(crate) offered: AtomicU64,
+    /// Records that were dropped: no room in the queue, refused by the collector for good, or left over at the end.
+    pub(crate) dropped: AtomicU64,
+    /// Records that the collector acknowledged.
+    pub(crate) sent: AtomicU64,
+    /// Batches that were sent again.
+    pub(crate) resent_batches: AtomicU64,
+}
+
+impl SignalStats {
+    /// Records that were made.
+    #[must_use]
+    pub fn offered(&self) -> u64 {
+        self.offered.load(Relaxed)
+    }
+
+    /// Records that were dropped.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.dropped.load(Relaxed)
+    }
+
+    /// Records that the collector acknowledged.
+    #[must_use]
+    pub fn sent(&self) -> u64 {
+        self.sent.load(Relaxed)
+    }
+
+    /// Batches that were sent again.
+    #[must_use]
+    pub fn resent_batches(&self) -> u64 {
+        self.resent_batches.load(Relaxed)
+    }
+}
+
+impl Stats {
+    /// Requests that arrived.
+    #[must_use]
+    pub fn received(&self) -> u64 {
+        self.received.load(Relaxed)
+    }
+
+    /// Requests that have ended, whatever became of them.
+    #[must_use]
+    pub fn ended(&self) -> u64 {
+        self.outcomes.iter().map(|count| count.load(Relaxed)).sum()
+    }
+
+    /// Requests that were answered to the last byte.
+    #[must_use]
+    pub fn answered(&self) -> u64 {
+        self.ended() - self.outcomes[Outcome::ClientClosed as usize].load(Relaxed)
+    }
+
+    pub(crate) fn arrive(&self) {
+        self.received.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn end(&self, outcome: Outcome) {
+        self.outcomes[outcome as usize].fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn connection(&self) -> OpenConnection<'_> {
+        self.connections.fetch_add(1, Relaxed);
+        OpenConnection(&self.connections)
+    }
+
+    pub(crate) fn render(&self) -> Text {
+        let mut text = Text::new();
+        text.counter("weir_gateway_requests_received_total", "Requests that arrived.", self.received());
+        for (outcome, count) in Outcome::ALL.iter().zip(&self.outcomes) {
+            let labels = [("outcome", outcome.as_str())];
+            let help = "Requests that have ended.";
+            text.counter_with("weir_gateway_requests_total", help, &labels, count.load(Relaxed));
+        }
+        text.gauge("weir_gateway_connections", "Open connections of clients.", self.connections.load(Relaxed));
+        let signals = [("logs", &self.logs), ("traces", &self.traces)];
+        let mut series = |name, help, value: fn(&SignalStats) -> u64| {
+            for (signal, stats) in signals {
+                text.counter_with(name, help, &[("signal", signal)], value(stats));
+            }
+        };
+        series("weir_gateway_records_offered_total", "Records made.", SignalStats::offered);
+        series("weir_gateway_records_dropped_total", "Records dropped.", SignalStats::dropped);
+        series("weir_gateway_records_sent_total", "Records acknowledged by the collector.", SignalStats::sent);
+        series("weir_gateway_batches_resent_total", "Batches sent again.", SignalStats::resent_batches);
+        text
+    }
+}
+
+/// Counts a connection as open while it lives.
+pub(crate) struct OpenConnection<'s>(&'s AtomicU64);
+
+impl Drop for OpenConnection<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
+}

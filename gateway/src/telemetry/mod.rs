@@ -1,0 +1,136 @@
+//! Where records go when their requests have ended: into a bounded queue, and from there to the collector.
+//!
+//! What always holds (I6): offering a record never waits. A record that finds no room is dropped and counted; the
+//! count travels with each batch, so that the ledger shows it.
+
+pub(crate) mod export;
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, Write},
+    path::PathBuf,
+    sync::{Arc, atomic::Ordering::Relaxed},
+};
+
+use tokio::sync::mpsc;
+use weir_record::{AccessRecord, Span, line};
+
+use crate::{
+    config::{AccessLog, TelemetryConfig},
+    stats::{SignalStats, Stats},
+};
+
+/// `service.name` of the gateway.
+pub(crate) const SERVICE: &str = "weir-gateway";
+
+/// Lines of the access log that may wait to be written.
+const QUEUE_LINES: usize = 8_192;
+
+/// The near end of the queues; shared by all threads.
+#[derive(Debug)]
+pub(crate) struct Telemetry {
+    records: mpsc::Sender<AccessRecord>,
+    spans: mpsc::Sender<Span>,
+    lines: Option<mpsc::Sender<String>>,
+    stats: Arc<Stats>,
+    /// The share of traces that are kept whatever becomes of them.
+    pub trace_ratio: f64,
+    /// Requests that take as long are slow, microseconds.
+    pub slow_us: u64,
+}
+
+/// The far end of the queues.
+#[derive(Debug)]
+pub(crate) struct Queues {
+    /// Access records.
+    pub records: mpsc::Receiver<AccessRecord>,
+    /// Spans.
+    pub spans: mpsc::Receiver<Span>,
+    /// Lines of the access log, and where they go.
+    pub lines: Option<(mpsc::Receiver<String>, LineFile)>,
+}
+
+/// An access log that cannot be opened.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot open the access log {}: {source}", .path.display())]
+pub struct AccessLogError {
+    path: PathBuf,
+    source: io::Error,
+}
+
+/// Makes the queues.
+pub(crate) fn queues(config: &TelemetryConfig, stats: Arc<Stats>) -> Result<(Telemetry, Queues), AccessLogError> {
+    let (records, far_records) = mpsc::channel(config.queue_records);
+    let (spans, far_spans) = mpsc::channel(config.queue_records);
+    let (lines, far_lines) = match LineFile::open(&config.access_log)? {
+        Some(file) => {
+            let (lines, far_lines) = mpsc::channel(QUEUE_LINES);
+            (Some(lines), Some((far_lines, file)))
+        }
+        None => (None, None),
+    };
+    let slow_us = u64::try_from(config.slow.as_micros()).unwrap_or(u64::MAX);
+    let telemetry = Telemetry { records, spans, lines, stats, trace_ratio: config.trace_ratio, slow_us };
+    Ok((telemetry, Queues { records: far_records, spans: far_spans, lines: far_lines }))
+}
+
+impl Telemetry {
+    /// Takes what a request left behind. Never waits.
+    pub(crate) fn offer(&self, record: AccessRecord, spans: Vec<Span>) {
+        if let Some(lines) = &self.lines {
+            // The access log is for eyes; the collector has the records. A line without room is left out.
+            let _ = lines.try_send(line::json(&record));
+        }
+        offer(&self.records, record, &self.stats.logs);
+        for span in spans {
+            offer(&self.spans, span, &self.stats.traces);
+        }
+    }
+}
+
+fn offer<T>(queue: &mpsc::Sender<T>, item: T, stats: &SignalStats) {
+    stats.offered.fetch_add(1, Relaxed);
+    if queue.try_send(item).is_err() {
+        stats.dropped.fetch_add(1, Relaxed);
+    }
+}
+
+/// Where the lines of the access log go.
+#[derive(Debug)]
+pub(crate) enum LineFile {
+    /// Standard output.
+    StandardOutput,
+    /// A file.
+    File(File),
+}
+
+impl LineFile {
+    fn open(log: &AccessLog) -> Result<Option<Self>, AccessLogError> {
+        match log {
+            AccessLog::Off => Ok(None),
+            AccessLog::StandardOutput => Ok(Some(Self::StandardOutput)),
+            AccessLog::File(path) => {
+                let file = OpenOptions::new().append(true).create(true).open(path);
+                let file = file.map_err(|source| AccessLogError { path: path.clone(), source })?;
+                Ok(Some(Self::File(file)))
+            }
+        }
+    }
+
+    /// Writes lines until no more can come.
+    pub(crate) async fn write(mut self, mut lines: mpsc::Receiver<String>) {
+        let mut waiting = Vec::new();
+        while lines.recv_many(&mut waiting, QUEUE_LINES).await > 0 {
+            let mut text = waiting.join("\n");
+            text.push('\n');
+            waiting.clear();
+            let written = match &mut self {
+                Self::StandardOutput => io::stdout().write_all(text.as_bytes()),
+                Self::File(file) => file.write_all(text.as_bytes()),
+            };
+            if let Err(error) = written {
+                tracing::warn!(%error, "lines of the access log were not written");
+            }
+        }
+    }
+}

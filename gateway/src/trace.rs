@@ -1,0 +1,156 @@
+//! W3C Trace Context in and out: <https://www.w3.org/TR/trace-context/>.
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+use weir_record::{SpanId, TraceId};
+
+/// `traceparent`.
+pub(crate) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+/// `tracestate`.
+pub(crate) const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+
+/// The trace that a request belongs to.
+#[derive(Clone, Debug)]
+pub(crate) struct TraceContext {
+    /// The trace: the caller's, or a new one.
+    pub trace_id: TraceId,
+    /// The caller's span.
+    pub parent: Option<SpanId>,
+    /// The gateway's server span.
+    pub span_id: SpanId,
+    /// The span of the call to the integration.
+    pub client_span_id: SpanId,
+    /// Whether the caller records this trace; `None` when there is no caller.
+    pub parent_sampled: Option<bool>,
+    /// `tracestate`, as received.
+    pub state: Option<String>,
+}
+
+impl TraceContext {
+    /// Takes up the caller's trace, or begins one. A malformed `traceparent` begins one, as the specification asks.
+    pub(crate) fn read(headers: &HeaderMap) -> Self {
+        let span_id = new_span_id();
+        let client_span_id = new_span_id();
+        let parent = single(headers, &TRACEPARENT).and_then(parse);
+        let Some((trace_id, parent, sampled)) = parent else {
+            return Self {
+                trace_id: new_trace_id(),
+                parent: None,
+                span_id,
+                client_span_id,
+                parent_sampled: None,
+                state: None,
+            };
+        };
+        let states: Vec<_> = headers.get_all(TRACESTATE).iter().filter_map(|value| value.to_str().ok()).collect();
+        let state = (!states.is_empty()).then(|| states.join(","));
+        Self { trace_id, parent: Some(parent), span_id, client_span_id, parent_sampled: Some(sampled), state }
+    }
+
+    /// Whether the trace is kept whatever becomes of the request: the caller's decision, or else by chance.
+    pub(crate) fn is_sampled(&self, ratio: f64) -> bool {
+        self.parent_sampled.unwrap_or_else(|| {
+            // By the trace's own random bits, so that everyone who asks decides alike (OpenTelemetry's TraceIdRatioBased).
+            let [.., a, b, c, d, e, f, g] = *self.trace_id.as_bytes();
+            let random = u64::from_be_bytes([0, a, b, c, d, e, f, g]);
+            #[expect(clippy::cast_precision_loss, reason = "56 bits against a ratio: the last bits do not matter")]
+            let share = random as f64 / (1_u64 << 56) as f64;
+            share < ratio
+        })
+    }
+
+    /// Writes the context for the integration, whose caller is the client span.
+    pub(crate) fn write(&self, headers: &mut HeaderMap, sampled: bool) {
+        let value = format!("00-{}-{}-0{}", self.trace_id, self.client_span_id, u8::from(sampled));
+        if let Ok(value) = HeaderValue::from_str(&value) {
+            headers.insert(TRACEPARENT, value);
+        }
+        if self.parent.is_none() {
+            headers.remove(TRACESTATE);
+        }
+    }
+}
+
+/// The value of a header that must not stand twice.
+fn single<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str> {
+    let mut values = headers.get_all(name).iter();
+    let value = values.next()?.to_str().ok()?;
+    values.next().is_none().then_some(value)
+}
+
+/// `00-{trace}-{parent}-{flags}`; a later version may have more after it.
+fn parse(text: &str) -> Option<(TraceId, SpanId, bool)> {
+    let mut parts = text.split('-');
+    let (version, trace, parent, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    let is_hex = |text: &str| text.len() == 2 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    if !is_hex(version) || version == "ff" || !is_hex(flags) || (version == "00" && parts.next().is_some()) {
+        return None;
+    }
+    let flags = u8::from_str_radix(flags, 16).ok()?;
+    Some((trace.parse().ok()?, parent.parse().ok()?, flags & 1 == 1))
+}
+
+fn new_trace_id() -> TraceId {
+    loop {
+        if let Some(id) = TraceId::from_slice(&fastrand::u128(..).to_be_bytes()) {
+            return id;
+        }
+    }
+}
+
+/// A new span id.
+pub(crate) fn new_span_id() -> SpanId {
+    loop {
+        if let Some(id) = SpanId::from_slice(&fastrand::u64(..).to_be_bytes()) {
+            return id;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
+    fn headers(pairs: &[(HeaderName, &str)]) -> HeaderMap {
+        pairs.iter().map(|(name, value)| (name.clone(), HeaderValue::from_str(value).unwrap())).collect()
+    }
+
+    #[test]
+    fn a_callers_trace_goes_on_with_the_client_span_as_its_parent() {
+        let context = TraceContext::read(&headers(&[(TRACEPARENT, PARENT), (TRACESTATE, "a=1")]));
+        assert_eq!(context.parent_sampled, Some(true));
+        assert!(context.is_sampled(0.0));
+        assert_eq!(context.state.as_deref(), Some("a=1"));
+        let mut out = HeaderMap::new();
+        context.write(&mut out, true);
+        let expected = format!("00-4bf92f3577b34da6a3ce929d0e0e4736-{}-01", context.client_span_id);
+        assert_eq!(out[TRACEPARENT], expected);
+    }
+
+    #[test]
+    fn a_malformed_parent_begins_a_new_trace_and_its_state_is_not_passed_on() {
+        for text in [
+            "",
+            "00",
+            &PARENT.to_uppercase(),
+            &PARENT.replace("00-", "ff-"),
+            &format!("{PARENT}-x"),
+            &PARENT.replace('4', "0").replace(|c: char| c.is_ascii_hexdigit(), "0"),
+        ] {
+            let mut map = headers(&[(TRACEPARENT, text), (TRACESTATE, "a=1")]);
+            let context = TraceContext::read(&map);
+            assert_eq!((context.parent, context.parent_sampled), (None, None), "{text:?} was taken");
+            context.write(&mut map, false);
+            assert!(!map.contains_key(TRACESTATE));
+        }
+        assert!(TraceContext::read(&headers(&[(TRACEPARENT, PARENT), (TRACEPARENT, PARENT)])).parent.is_none());
+        assert!(TraceContext::read(&headers(&[(TRACEPARENT, &format!("01{}-more", &PARENT[2..]))])).parent.is_some());
+    }
+
+    #[test]
+    fn new_traces_are_sampled_at_the_ratio() {
+        let sampled = (0..10_000).filter(|_| TraceContext::read(&HeaderMap::new()).is_sampled(0.25)).count();
+        assert!((2_200..2_800).contains(&sampled), "{sampled} of 10,000");
+    }
+}
