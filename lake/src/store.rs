@@ -299,15 +299,24 @@ fn bucket_store(config: &StoreConfig, bucket: &str) -> Result<Arc<dyn ObjectStor
         .map_err(|error| OpenError::Unreachable { store: config.to_string(), reason: one_line(&error) })
 }
 
-/// The innermost reason that a store's error has, on one line.
+/// Why the store refused, on one line: the code and message of S3's answer
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>), or else the innermost cause.
 fn one_line(error: &StoreError) -> String {
     let mut innermost: &dyn std::error::Error = error;
     while let Some(source) = innermost.source() {
         innermost = source;
     }
-    let (outer, inner) = (error.to_string(), innermost.to_string());
-    let text = if outer.contains(&inner) { outer } else { format!("{outer}: {inner}") };
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
+    let answer = error.to_string();
+    let element = |name: &str| {
+        let (_, rest) = answer.split_once(&format!("<{name}>"))?;
+        rest.split_once(&format!("</{name}>")).map(|(value, _)| value)
+    };
+    let reason = match (element("Code"), element("Message")) {
+        (Some(code), Some(message)) => format!("{code}: {message}"),
+        (Some(code), None) => code.to_owned(),
+        (None, _) => innermost.to_string(),
+    };
+    reason.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
