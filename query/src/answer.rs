@@ -9,7 +9,7 @@ use std::{
 };
 
 use arrow::{
-    array::RecordBatch,
+    array::{RecordBatch, RecordBatchOptions},
     datatypes::{Schema, SchemaRef},
 };
 use futures::{Stream, StreamExt, stream::BoxStream};
@@ -61,7 +61,10 @@ impl Answer {
         };
         let renamed = Arc::clone(&distinct);
         let rows = rows.map(move |batch| {
-            batch?.with_schema(Arc::clone(&renamed)).map_err(|error| QueryError::Internal(error.to_string()))
+            let batch = batch?;
+            let count = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+            RecordBatch::try_new_with_options(Arc::clone(&renamed), batch.columns().to_vec(), &count)
+                .map_err(|error| QueryError::Internal(error.to_string()))
         });
         Self { schema: distinct, rows: Rows::new(rows) }
     }

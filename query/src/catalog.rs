@@ -30,8 +30,8 @@ impl StatementSchema {
     ///
     /// # Errors
     /// When pending rows are not rows of their table.
-    pub(crate) fn new(cuts: Vec<TableCut>, store: &Arc<dyn ObjectStore>) -> Result<Self> {
-        let named = cuts.into_iter().map(|cut| Ok((cut.table, Arc::new(CutTable::new(cut, Arc::clone(store))?))));
+    pub(crate) fn new(cuts: &[TableCut], store: &Arc<dyn ObjectStore>) -> Result<Self> {
+        let named = cuts.iter().map(|cut| Ok((cut.table, Arc::new(CutTable::new(cut, Arc::clone(store))?))));
         Ok(Self { named: named.collect::<Result<_>>()? })
     }
 }

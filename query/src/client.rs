@@ -4,9 +4,8 @@
 
 use std::{io, sync::Arc, time::Duration};
 
-use arrow::{
-    array::RecordBatch, buffer::Buffer, datatypes::SchemaRef, error::ArrowError, ipc::reader::StreamDecoder,
-};
+use arrow::{array::RecordBatch, buffer::Buffer, datatypes::SchemaRef, error::ArrowError, ipc::reader::StreamDecoder};
+use bytes::Bytes;
 use futures::{
     Stream, StreamExt, TryStreamExt,
     stream::{self, BoxStream},
@@ -166,7 +165,7 @@ struct Reading<S> {
 
 impl<S> Reading<S>
 where
-    S: Stream<Item = reqwest::Result<axum::body::Bytes>> + Unpin,
+    S: Stream<Item = reqwest::Result<Bytes>> + Unpin,
 {
     async fn next(&mut self) -> Result<Option<RecordBatch>, ClientError> {
         loop {

@@ -4,7 +4,7 @@
 //! bytes, little endian) and that many bytes of an Arrow IPC stream. It is a foreign answer: every length is checked,
 //! and nothing of it is trusted to be what it says.
 
-use std::time::Duration;
+use std::{fmt::Display, time::Duration};
 
 use arrow::{array::RecordBatch, ipc::reader::StreamReader};
 use async_trait::async_trait;
@@ -44,10 +44,8 @@ impl HttpCollector {
     pub fn new(url: &str, limit_bytes: usize) -> Result<Self, PendingError> {
         let url = url.trim_end_matches('/').to_owned();
         let client = Client::builder().connect_timeout(CONNECT_TIMEOUT).timeout(ANSWER_TIMEOUT).no_proxy().build();
-        let client = client.map_err(|error| PendingError::Unreachable {
-            source_name: url.clone(),
-            reason: deepest(&error),
-        })?;
+        let client =
+            client.map_err(|error| PendingError::Unreachable { source_name: url.clone(), reason: deepest(&error) })?;
         Ok(Self { url, client, limit_bytes })
     }
 
@@ -56,7 +54,7 @@ impl HttpCollector {
         PendingError::Unreachable { source_name: self.url.clone(), reason }
     }
 
-    fn unreadable(&self, reason: impl ToString) -> PendingError {
+    fn unreadable(&self, reason: &dyn Display) -> PendingError {
         PendingError::Unreadable { source_name: self.url.clone(), reason: reason.to_string() }
     }
 
@@ -84,10 +82,10 @@ impl PendingSource for HttpCollector {
         let answer = self.client.get(format!("{}/writer", self.url)).send().await;
         let answer = answer.map_err(|error| self.unreachable(&error))?;
         if !answer.status().is_success() {
-            return Err(self.unreadable(format!("GET /writer answered {}", answer.status())));
+            return Err(self.unreadable(&format!("GET /writer answered {}", answer.status())));
         }
         let body = self.body(answer).await?;
-        let Writer { writer } = serde_json::from_slice(&body).map_err(|error| self.unreadable(error))?;
+        let Writer { writer } = serde_json::from_slice(&body).map_err(|error| self.unreadable(&error))?;
         Ok(writer)
     }
 
@@ -99,12 +97,12 @@ impl PendingSource for HttpCollector {
         match answer.status() {
             StatusCode::OK => {}
             StatusCode::GONE => return Ok(Pending::Gone),
-            other => return Err(self.unreadable(format!("POST /pending answered {other}"))),
+            other => return Err(self.unreadable(&format!("POST /pending answered {other}"))),
         }
         let body = self.body(answer).await?;
-        let tables = decode(&body).map_err(|reason| self.unreadable(reason))?;
+        let tables = decode(&body).map_err(|reason| self.unreadable(&reason))?;
         if let Some((table, _)) = tables.iter().find(|(table, _)| positions.iter().all(|(asked, _)| asked != table)) {
-            return Err(self.unreadable(format!("rows of {}, which was not asked for", table.name())));
+            return Err(self.unreadable(&format!("rows of {}, which was not asked for", table.name())));
         }
         let batches = tables.iter().flat_map(|(_, batches)| batches);
         let received_bytes = batches.map(RecordBatch::get_array_memory_size).sum();

@@ -3,7 +3,7 @@
 //! DataFusion's errors are turned into these in one place, [`QueryError::from`]; each protocol edge then maps the kind,
 //! never the text.
 
-use std::error::Error;
+use std::{error::Error, io};
 
 use arrow::error::ArrowError;
 use datafusion::{common::SchemaError, error::DataFusionError};
@@ -18,7 +18,9 @@ pub enum QueryError {
     #[error("{0}")]
     Invalid(String),
     /// The statement would change something.
-    #[error("{0} is refused: Weir answers questions (SELECT, WITH, VALUES, EXPLAIN, DESCRIBE, SHOW) and changes nothing")]
+    #[error(
+        "{0} is refused: Weir answers questions (SELECT, WITH, VALUES, EXPLAIN, DESCRIBE, SHOW) and changes nothing"
+    )]
     ReadOnly(String),
     /// The statement is well formed, but its values cannot be computed: a division by zero, a damaged sketch.
     #[error("{0}")]
@@ -74,21 +76,25 @@ impl QueryError {
 
 impl From<DataFusionError> for QueryError {
     fn from(error: DataFusionError) -> Self {
-        match error.find_root() {
-            DataFusionError::SQL(inner, _) => Self::Invalid(plain(&inner.to_string())),
-            DataFusionError::SchemaError(inner, _) => Self::Invalid(schema_text(inner)),
-            DataFusionError::Plan(text) | DataFusionError::NotImplemented(text) | DataFusionError::Configuration(text) => {
-                Self::Invalid(plain(text))
-            }
-            DataFusionError::Execution(text) => Self::Execution(plain(text)),
-            DataFusionError::ResourcesExhausted(text) => Self::Resources(plain(text)),
-            DataFusionError::ObjectStore(inner) => Self::Store(inner.to_string()),
-            DataFusionError::IoError(inner) => Self::Store(inner.to_string()),
-            DataFusionError::ParquetError(inner) => Self::Store(inner.to_string()),
-            DataFusionError::ArrowError(inner, _) => from_arrow(inner),
-            DataFusionError::External(inner) => from_external(inner.as_ref()),
-            other => Self::Internal(plain(&other.strip_backtrace())),
+        from_datafusion(&error)
+    }
+}
+
+fn from_datafusion(error: &DataFusionError) -> QueryError {
+    match error.find_root() {
+        DataFusionError::SQL(inner, _) => QueryError::Invalid(plain(&inner.to_string())),
+        DataFusionError::SchemaError(inner, _) => QueryError::Invalid(schema_text(inner)),
+        DataFusionError::Plan(text) | DataFusionError::NotImplemented(text) | DataFusionError::Configuration(text) => {
+            QueryError::Invalid(plain(text))
         }
+        DataFusionError::Execution(text) => QueryError::Execution(plain(text)),
+        DataFusionError::ResourcesExhausted(text) => QueryError::Resources(plain(text)),
+        DataFusionError::ObjectStore(inner) => QueryError::Store(inner.to_string()),
+        DataFusionError::ParquetError(inner) => QueryError::Store(inner.to_string()),
+        DataFusionError::IoError(inner) => from_io(inner),
+        DataFusionError::ArrowError(inner, _) => from_arrow(inner),
+        DataFusionError::External(inner) => from_external(inner.as_ref()),
+        other => QueryError::Internal(plain(&other.strip_backtrace())),
     }
 }
 
@@ -96,7 +102,7 @@ impl From<DataFusionError> for QueryError {
 fn from_arrow(error: &ArrowError) -> QueryError {
     match error {
         ArrowError::ExternalError(inner) => from_external(inner.as_ref()),
-        ArrowError::IoError(text, _) => QueryError::Store(text.clone()),
+        ArrowError::IoError(_, inner) => from_io(inner),
         ArrowError::ParquetError(text) | ArrowError::IpcError(text) => QueryError::Store(text.clone()),
         ArrowError::DivideByZero => QueryError::Execution("division by zero".to_owned()),
         ArrowError::MemoryError(text) => QueryError::Resources(text.clone()),
@@ -104,19 +110,23 @@ fn from_arrow(error: &ArrowError) -> QueryError {
     }
 }
 
-/// An error that came through DataFusion from elsewhere: the object store, or DataFusion itself, wrapped by Arrow.
+/// Reading and spilling fail alike; the bound of the spill space comes wrapped as such an error.
+fn from_io(error: &io::Error) -> QueryError {
+    match error.get_ref() {
+        Some(inner) => from_external(inner),
+        None => QueryError::Store(error.to_string()),
+    }
+}
+
+/// An error that somebody wrapped on its way.
 fn from_external(error: &(dyn Error + Send + Sync + 'static)) -> QueryError {
-    if let Some(inner) = error.downcast_ref::<object_store::Error>() {
-        return QueryError::Store(inner.to_string());
-    }
     if let Some(inner) = error.downcast_ref::<DataFusionError>() {
-        return match inner.find_root() {
-            DataFusionError::ResourcesExhausted(text) => QueryError::Resources(plain(text)),
-            DataFusionError::Execution(text) => QueryError::Execution(plain(text)),
-            other => QueryError::Internal(plain(&other.strip_backtrace())),
-        };
+        from_datafusion(inner)
+    } else if let Some(inner) = error.downcast_ref::<ArrowError>() {
+        from_arrow(inner)
+    } else {
+        QueryError::Store(error.to_string())
     }
-    QueryError::Internal(error.to_string())
 }
 
 /// A schema error in words; for an unknown column, with the columns that there are.
@@ -146,7 +156,9 @@ fn plain(text: &str) -> String {
         "This feature is not implemented: ",
         "sql parser error: ",
     ];
-    let mut text = text.split("\n\nbacktrace:").next().unwrap_or(text).trim();
+    // Its traces, and its advice to set options that nobody can set here.
+    const TAILS: [&str; 2] = ["\n\nbacktrace:", " Please try increasing"];
+    let mut text = TAILS.iter().fold(text, |text, tail| text.split(tail).next().unwrap_or(text)).trim();
     while let Some(rest) = HEADINGS.iter().find_map(|heading| text.strip_prefix(heading)) {
         text = rest;
     }

@@ -60,7 +60,7 @@ impl Fresh {
 
     /// The cut of these tables as of now: with what is pending, or of the committed rows only.
     pub(crate) async fn cut(&self, tables: &[Table], with_pending: bool) -> Result<Cut, QueryError> {
-        if self.sources.is_empty() || !with_pending {
+        if tables.is_empty() || self.sources.is_empty() || !with_pending {
             return Ok(Cut::committed(self.newest(tables).await?));
         }
         let mut snapshots = self.recent(tables).await?;

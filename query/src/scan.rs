@@ -93,9 +93,8 @@ impl<'a> FileScan<'a> {
     fn kept(&self, filter: Option<&Arc<dyn PhysicalExpr>>) -> Result<Vec<usize>> {
         let mut kept: Vec<usize> = (0..self.files.len()).collect();
         if let Some(filter) = filter
-            && let Some(predicate) = PruningPredicateBuilder::new()
-                .with_file_schema(Arc::clone(self.schema()))
-                .build(Arc::clone(filter))
+            && let Some(predicate) =
+                PruningPredicateBuilder::new().with_file_schema(Arc::clone(self.schema())).build(Arc::clone(filter))
         {
             let may_match = predicate.prune(&FileStatistics(self.files))?;
             kept.retain(|file| may_match[*file]);
@@ -132,11 +131,8 @@ impl<'a> FileScan<'a> {
             columns[time].min_value = bound(time_of(self.files.smallest_values(TIME), number));
             columns[time].max_value = bound(time_of(self.files.largest_values(TIME), number));
         }
-        let statistics = Statistics {
-            num_rows: exact(rows),
-            total_byte_size: Precision::Absent,
-            column_statistics: columns,
-        };
+        let statistics =
+            Statistics { num_rows: exact(rows), total_byte_size: Precision::Absent, column_statistics: columns };
         partitioned.with_statistics(Arc::new(statistics))
     }
 

@@ -141,7 +141,7 @@ impl Engine {
         let statement = Statement::parse(sql, &self.session)?;
         let cut = self.fresh.cut(&statement.tables(), options.fresh).await?;
         let held = self.hold(&cut)?;
-        let state = self.state(cut)?;
+        let state = self.state(&cut)?;
         let planned = state.statement_to_plan(statement.parsed.clone()).await;
         let plan = planned.map_err(|error| statement.explain(error.into()))?;
         verify(&plan)?;
@@ -158,9 +158,9 @@ impl Engine {
     }
 
     /// A state of its own for one statement, in which the tables are what the cut says.
-    fn state(&self, cut: Cut) -> Result<SessionState, QueryError> {
+    fn state(&self, cut: &Cut) -> Result<SessionState, QueryError> {
         let catalog = MemoryCatalogProvider::new();
-        catalog.register_schema(SCHEMA, Arc::new(StatementSchema::new(cut.tables, &self.store)?))?;
+        catalog.register_schema(SCHEMA, Arc::new(StatementSchema::new(&cut.tables, &self.store)?))?;
         let catalogs = MemoryCatalogProviderList::new();
         catalogs.register_catalog(CATALOG.to_owned(), Arc::new(catalog));
         let mut state = self.session.clone();

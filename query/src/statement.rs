@@ -55,7 +55,8 @@ impl Statement {
 
     /// The tables of the lake that the statement names.
     pub(crate) fn tables(&self) -> Vec<Table> {
-        let ours = self.references.iter().filter(|reference| *reference.catalog == *CATALOG && *reference.schema == *SCHEMA);
+        let ours =
+            self.references.iter().filter(|reference| *reference.catalog == *CATALOG && *reference.schema == *SCHEMA);
         let mut tables: Vec<_> = ours.filter_map(|reference| Table::from_name(&reference.table)).collect();
         tables.sort_unstable();
         tables.dedup();

@@ -43,7 +43,7 @@ impl CutTable {
     ///
     /// # Errors
     /// When pending rows are not rows of the table.
-    pub(crate) fn new(cut: TableCut, store: Arc<dyn ObjectStore>) -> Result<Self> {
+    pub(crate) fn new(cut: &TableCut, store: Arc<dyn ObjectStore>) -> Result<Self> {
         let schema = cut.table.full_schema();
         let rows = cut.pending.iter().filter(|batch| batch.num_rows() > 0);
         let pending = rows.map(|batch| with_date(batch, &schema)).collect::<Result<_, ArrowError>>()?;

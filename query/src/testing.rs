@@ -167,15 +167,19 @@ impl PendingSource for FakeCollector {
         if left > 0 {
             self.commits_when_asked.store(left - 1, Ordering::SeqCst);
             for (table, _) in positions {
-                self.take(*table, match table {
-                    Table::Spans => span_rows(1),
-                    _ => request_rows(&[DAY_US]),
-                });
+                self.take(
+                    *table,
+                    match table {
+                        Table::Spans => span_rows(1),
+                        _ => request_rows(&[DAY_US]),
+                    },
+                );
                 self.flush(*table).await;
             }
         }
         let state = self.state();
-        let gone = |table: Table, position: i64| state.committed.iter().any(|(t, floor)| *t == table && position < *floor);
+        let gone =
+            |table: Table, position: i64| state.committed.iter().any(|(t, floor)| *t == table && position < *floor);
         if positions.iter().any(|(table, position)| gone(*table, *position)) {
             return Ok(Pending::Gone);
         }

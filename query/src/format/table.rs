@@ -2,17 +2,16 @@
 //!
 //! Widths are known only when the rows are, so the rows are held until the end; [`MOST_ROWS`] bounds them.
 
-use arrow::{
-    array::RecordBatch,
-    datatypes::SchemaRef,
-    error::ArrowError,
-};
-use comfy_table::{CellAlignment, ContentArrangement, Table, presets::ASCII_NO_BORDERS};
+use arrow::{array::RecordBatch, datatypes::SchemaRef, error::ArrowError};
+use comfy_table::{CellAlignment, ContentArrangement, Table};
 
 use super::{AnswerWriter, Width, cell::Cells};
 
 /// Rows that a table shows; what comes after is counted, not shown.
 pub(super) const MOST_ROWS: usize = 10_000;
+
+/// A line below the header, bars between the columns, nothing else; the places are comfy-table's.
+const LINES: &str = "     -+ |          ";
 
 /// Draws rows as a table.
 pub(super) struct TableWriter {
@@ -23,13 +22,12 @@ pub(super) struct TableWriter {
 impl TableWriter {
     pub(super) fn new(schema: &SchemaRef, width: Width) -> Self {
         let mut table = Table::new();
-        table.load_preset(ASCII_NO_BORDERS);
+        table.load_preset(LINES);
         if let Width::AtMost(width) = width {
             table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
         }
         table.set_header(schema.fields().iter().map(|field| field.name().as_str()));
         for (column, field) in table.column_iter_mut().zip(schema.fields()) {
-            column.set_padding((0, 1));
             if field.data_type().is_numeric() {
                 column.set_cell_alignment(CellAlignment::Right);
             }

@@ -1,7 +1,12 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use arrow::ipc::writer::StreamWriter;
-use axum::{Json, Router, http::StatusCode, response::IntoResponse, routing::{get, post}};
+use axum::{
+    Json, Router,
+    http::StatusCode,
+    response::IntoResponse,
+    routing::{get, post},
+};
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, task::JoinSet};
 use weir_lake::Table;
@@ -15,6 +20,7 @@ use crate::{
 };
 
 const COUNT: &str = "SELECT count(*), count(DISTINCT request_id) FROM requests";
+const BOTH: &str = "SELECT (SELECT count(*) FROM requests) AS requests, (SELECT count(*) FROM spans) AS spans";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn committed_and_pending_rows_are_all_there_once() {
@@ -82,8 +88,7 @@ async fn every_history_is_counted_exactly() {
                 3 => collector.flush(Table::Spans).await,
                 _ => {
                     assert_eq!(value(&engine, COUNT).await, format!("{requests},{requests}"), "seed {seed}");
-                    let both = "SELECT (SELECT count(*) FROM requests), (SELECT count(*) FROM spans)";
-                    assert_eq!(value(&engine, both).await, format!("{requests},{spans}"), "seed {seed}");
+                    assert_eq!(value(&engine, BOTH).await, format!("{requests},{spans}"), "seed {seed}");
                 }
             }
         }
@@ -153,7 +158,7 @@ async fn pending_rows_come_over_http() {
     .await;
     let engine = test.engine_with(vec![Arc::new(HttpCollector::new(&format!("http://{address}"), 1 << 20).unwrap())]);
     assert_eq!(value(&engine, COUNT).await, "3,3");
-    assert_eq!(value(&engine, "SELECT (SELECT count(*) FROM requests), (SELECT count(*) FROM spans)").await, "3,0");
+    assert_eq!(value(&engine, BOTH).await, "3,0");
     assert_eq!(engine.reserved_bytes(), 0);
 }
 

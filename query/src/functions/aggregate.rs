@@ -91,7 +91,7 @@ impl AggregateUDFImpl for SketchAggregate {
 
     fn accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
         refuse_distinct(self.name, &args)?;
-        Ok(Box::new(OneGroup(self.groups())))
+        Ok(Box::new(OneGroup::new(self.groups())))
     }
 
     fn groups_accumulator_supported(&self, args: AccumulatorArgs<'_>) -> bool {
@@ -112,7 +112,7 @@ impl AggregateUDFImpl for SketchAggregate {
     }
 }
 
-/// Two rows with equal sketches are two rows: without the second the counts would not be those of the requests.
+/// DataFusion replaces the DISTINCT of a statement's only aggregate by a GROUP BY; any other is not applied by anyone.
 fn refuse_distinct(name: &str, args: &AccumulatorArgs<'_>) -> Result<()> {
-    if args.is_distinct { plan_err!("{name} counts every row: DISTINCT does not apply to it") } else { Ok(()) }
+    if args.is_distinct { plan_err!("{name} does not take DISTINCT beside other aggregates") } else { Ok(()) }
 }

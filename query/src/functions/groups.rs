@@ -118,42 +118,33 @@ impl GroupsAccumulator for Groups {
     }
 }
 
-/// Without GROUP BY there is one group, number 0.
+/// Without GROUP BY there is one group, number 0. A window asks for it again and again while it grows.
 #[derive(Debug)]
-pub(super) struct OneGroup(pub(super) Groups);
+pub(super) struct OneGroup(Groups);
 
 impl OneGroup {
-    fn add(&mut self, values: &[ArrayRef]) -> Result<()> {
-        let rows = values.first().map_or(0, |column| column.len());
-        self.0.update_batch(values, &vec![0; rows], None, 1)
-    }
-
-    fn taken(&mut self) -> Vec<Option<Box<Sketch>>> {
-        let mut sketches = self.0.take(EmitTo::All);
-        sketches.resize_with(1, || None);
-        sketches
+    pub(super) fn new(mut groups: Groups) -> Self {
+        groups.sketches.resize_with(1, || None);
+        Self(groups)
     }
 }
 
 impl Accumulator for OneGroup {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        self.add(values)
+        let rows = values.first().map_or(0, |column| column.len());
+        self.0.update_batch(values, &vec![0; rows], None, 1)
     }
 
     fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
-        self.add(states)
+        Accumulator::update_batch(self, states)
     }
 
     fn evaluate(&mut self) -> Result<ScalarValue> {
-        let sketches = self.taken();
-        let value = ScalarValue::try_from_array(&self.0.answers(&sketches), 0);
-        self.0.sketches = sketches;
-        value
+        ScalarValue::try_from_array(&self.0.answers(&self.0.sketches), 0)
     }
 
     fn state(&mut self) -> Result<Vec<ScalarValue>> {
-        let sketches = self.taken();
-        Ok(vec![ScalarValue::try_from_array(&serialized(&sketches), 0)?])
+        Ok(vec![ScalarValue::try_from_array(&serialized(&self.0.sketches), 0)?])
     }
 
     fn size(&self) -> usize {

@@ -97,7 +97,9 @@ impl ScalarUDFImpl for SketchQuantile {
 
     fn coerce_types(&self, arg_types: &[DataType]) -> Result<Vec<DataType>> {
         let [sketch, quantile] = arg_types else {
-            return plan_err!("{QUANTILE} takes two arguments, a sketch and a number from 0 to 1: {QUANTILE}(latency, 0.99)");
+            return plan_err!(
+                "{QUANTILE} takes two arguments, a sketch and a number from 0 to 1: {QUANTILE}(latency, 0.99)"
+            );
         };
         if !(quantile.is_numeric() || quantile.is_null()) {
             return plan_err!("{QUANTILE}: the quantile is a number from 0 to 1; this argument is of type {quantile}");
@@ -113,7 +115,8 @@ impl ScalarUDFImpl for SketchQuantile {
         let arrays = ColumnarValue::values_to_arrays(&args.args)?;
         let sketches = sketch_argument(QUANTILE, &arrays)?;
         let quantiles = arrays.get(1).and_then(|column| column.as_primitive_opt::<Float64Type>());
-        let quantiles = quantiles.ok_or_else(|| exec_datafusion_err!("{QUANTILE}: the quantile is a number from 0 to 1"))?;
+        let quantiles =
+            quantiles.ok_or_else(|| exec_datafusion_err!("{QUANTILE}: the quantile is a number from 0 to 1"))?;
         let answers = sketches.iter().zip(quantiles).map(|pair| {
             let (Some(bytes), Some(quantile)) = pair else { return Ok(None) };
             if !(0.0..=1.0).contains(&quantile) {

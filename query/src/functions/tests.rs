@@ -50,7 +50,8 @@ fn metrics(context: &SessionContext) -> [Sketch; 3] {
         }
     }
     let latency = BinaryArray::from_iter(sketches.iter().map(Option::as_deref));
-    let columns: [(&str, ArrayRef); 2] = [("route", Arc::new(StringArray::from(groups))), ("latency", Arc::new(latency))];
+    let columns: [(&str, ArrayRef); 2] =
+        [("route", Arc::new(StringArray::from(groups))), ("latency", Arc::new(latency))];
     let batch = RecordBatch::try_from_iter(columns).unwrap();
     context.register_batch("metrics", batch).unwrap();
     expected
@@ -79,11 +80,13 @@ async fn a_filter_and_a_window_see_the_rows_they_should() {
     let expected = metrics(&context);
     let filtered = "SELECT sketch_count(sketch_merge(latency) FILTER (WHERE route = 'b')) FROM metrics";
     assert_eq!(numbers(&context, filtered).await, [Some(expected[1].count().cast_signed())]);
-    let window = "SELECT DISTINCT sketch_count(sketch_merge(latency) OVER (PARTITION BY route)) AS n FROM metrics ORDER BY n";
+    let window =
+        "SELECT DISTINCT sketch_count(sketch_merge(latency) OVER (PARTITION BY route)) AS n FROM metrics ORDER BY n";
     let mut counts: Vec<_> = expected.iter().map(|sketch| Some(sketch.count().cast_signed())).collect();
     counts.sort_unstable();
     assert_eq!(numbers(&context, window).await, counts);
-    let running = "SELECT sketch_count(sketch_merge(latency) OVER (ORDER BY route)) AS n FROM metrics ORDER BY n DESC LIMIT 1";
+    let running =
+        "SELECT sketch_count(sketch_merge(latency) OVER (ORDER BY route)) AS n FROM metrics ORDER BY n DESC LIMIT 1";
     let total = expected.iter().map(Sketch::count).sum::<u64>();
     assert_eq!(numbers(&context, running).await, [Some(total.cast_signed())]);
 }
@@ -155,7 +158,7 @@ async fn what_is_no_sketch_is_an_error_that_names_the_function() {
         ("sketch_merge(1)", "sketch_merge takes a sketch"),
         ("sketch_quantile(s)", "sketch_quantile takes two arguments"),
         ("sketch_quantile(s, 'half')", "the quantile is a number"),
-        ("p50(DISTINCT s)", "DISTINCT does not apply"),
+        ("p50(DISTINCT s), count(s)", "p50 does not take DISTINCT"),
     ] {
         let error = ask(&context, &format!("SELECT {call} FROM t")).await.unwrap_err().to_string();
         assert!(error.contains(reason), "{call}: {error}");

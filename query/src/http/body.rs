@@ -2,11 +2,12 @@
 
 use std::{io, sync::Arc};
 
+use arrow::error::ArrowError;
 use axum::body::{Body, Bytes};
 use futures::{StreamExt, stream};
 use tokio::{
     sync::OwnedSemaphorePermit,
-    time::{Instant, timeout_at},
+    time::{Instant, sleep_until},
 };
 
 use crate::{
@@ -35,19 +36,21 @@ impl Writing {
         deadline: Instant,
         place: OwnedSemaphorePermit,
     ) -> Result<Self, Failure> {
-        let writer = format.writer(&answer.schema, Width::Content).map_err(unwritable)?;
+        let writer = format.writer(&answer.schema, Width::Content).map_err(|error| unwritable(&error))?;
         Ok(Self { station, rows: answer.rows, writer, deadline, ended: false, _place: place })
     }
 
     /// The next bytes; none after the last.
     pub(super) async fn next(&mut self) -> Result<Option<Bytes>, Failure> {
         while !self.ended {
+            // First of all the deadline: rows that are always ready would never let it come up.
             let rows = tokio::select! {
                 biased;
+                () = sleep_until(self.deadline) => return Err(Failure::Timeout(self.station.timeout)),
                 () = self.station.shutdown.cancelled() => return Err(Failure::ShuttingDown),
-                rows = timeout_at(self.deadline, self.rows.next()) => rows,
+                rows = self.rows.next() => rows,
             };
-            let bytes = match rows.map_err(|_| Failure::Timeout(self.station.timeout))? {
+            let bytes = match rows {
                 Some(batch) => self.writer.batch(&batch?),
                 None => {
                     self.ended = true;
@@ -55,7 +58,7 @@ impl Writing {
                     self.writer.finish()
                 }
             };
-            let bytes = bytes.map_err(unwritable)?;
+            let bytes = bytes.map_err(|error| unwritable(&error))?;
             if !bytes.is_empty() {
                 return Ok(Some(bytes.into()));
             }
@@ -79,6 +82,6 @@ impl Writing {
     }
 }
 
-fn unwritable(error: arrow::error::ArrowError) -> Failure {
+fn unwritable(error: &ArrowError) -> Failure {
     QueryError::Execution(format!("the answer cannot be written in this format: {error}")).into()
 }

@@ -65,7 +65,9 @@ impl Failure {
     /// What the client is told; the text of a fault of ours is for the log.
     fn public_text(&self) -> String {
         match self {
-            Self::Query(QueryError::Internal(_)) => "internal error; the log of the query station tells more".to_owned(),
+            Self::Query(QueryError::Internal(_)) => {
+                "internal error; the log of the query station tells more".to_owned()
+            }
             other => other.to_string(),
         }
     }

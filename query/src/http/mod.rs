@@ -139,7 +139,8 @@ impl Station {
 
 fn tables() -> Value {
     let tables = Engine::tables().map(|(name, schema)| {
-        let columns = schema.fields().iter().map(|field| json!({"name": field.name(), "type": sql_type(field.data_type())}));
+        let columns =
+            schema.fields().iter().map(|field| json!({"name": field.name(), "type": sql_type(field.data_type())}));
         json!({"name": name, "columns": columns.collect::<Vec<_>>()})
     });
     Value::Array(tables.collect())

@@ -1,6 +1,9 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use reqwest::{Client, Response, StatusCode, header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER}};
+use reqwest::{
+    Client, Response, StatusCode,
+    header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER},
+};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -75,7 +78,8 @@ async fn a_statement_is_answered_in_the_format_asked_for() {
     let csv = as_json.send().await.unwrap().text().await.unwrap();
     assert!(csv.starts_with("request_id,status,time\n"), "{csv}");
 
-    let get = running.client.get(running.url("/sql")).query(&[("q", TWO_ROWS)]).header(ACCEPT, "text/html, text/csv;q=0.5");
+    let get =
+        running.client.get(running.url("/sql")).query(&[("q", TWO_ROWS)]).header(ACCEPT, "text/html, text/csv;q=0.5");
     assert_eq!(get.send().await.unwrap().text().await.unwrap(), csv);
 
     let lines = running.post("/sql?format=ndjson&fresh=false", TWO_ROWS).await.text().await.unwrap();

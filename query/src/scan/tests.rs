@@ -80,7 +80,9 @@ async fn columns_are_in_the_order_of_the_table() {
     let names: Vec<_> = Table::Requests.full_schema().fields().iter().map(|field| field.name().clone()).collect();
     let mut lines = text.lines();
     assert_eq!(lines.next().unwrap(), names.join(","));
-    assert!(lines.next().unwrap().starts_with("2026-11-22,2026-11-22T22:00:00Z,r1795384800000000,shop,prod,/items/{id}"));
+    assert!(
+        lines.next().unwrap().starts_with("2026-11-22,2026-11-22T22:00:00Z,r1795384800000000,shop,prod,/items/{id}")
+    );
     let mixed = "SELECT status, date, time FROM requests ORDER BY time LIMIT 1";
     assert_eq!(value(&engine, mixed).await, "200,2026-11-22,2026-11-22T22:00:00Z");
 }

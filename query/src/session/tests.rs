@@ -59,7 +59,8 @@ async fn nothing_but_reading_is_allowed() {
 async fn no_file_is_a_table() {
     let test = TestLake::open().await;
     let engine = test.engine();
-    for sql in ["SELECT * FROM '/etc/passwd'", "SELECT * FROM \"/etc/passwd\"", "SELECT * FROM read_csv('/etc/passwd')"] {
+    for sql in ["SELECT * FROM '/etc/passwd'", "SELECT * FROM \"/etc/passwd\"", "SELECT * FROM read_csv('/etc/passwd')"]
+    {
         assert!(matches!(error(&engine, sql).await, QueryError::Invalid(_)), "{sql}");
     }
 }
@@ -97,7 +98,10 @@ async fn a_mistake_is_told_with_what_there_is() {
     let test = TestLake::open().await;
     let engine = test.engine();
     for (sql, text) in [
-        ("SELECT * FROM request", "no table request; did you mean requests? there are: requests, spans, metrics, ledger"),
+        (
+            "SELECT * FROM request",
+            "no table request; did you mean requests? there are: requests, spans, metrics, ledger",
+        ),
         ("SELECT * FROM traffic", "no table traffic; there are: requests, spans, metrics, ledger"),
         ("SELECT latency FROM requests", "no column latency; did you mean"),
         ("SELECT source, ofered FROM ledger", "no column ofered; did you mean offered? there are: date, time, source"),
@@ -120,9 +124,13 @@ async fn a_statement_that_needs_too_much_ends_alone() {
     let test = TestLake::open().await;
     let limits = Limits { memory_bytes: 16 << 20, spill_bytes: 0, spill_directory: None };
     let engine = Arc::new(Engine::new(Arc::clone(&test.lake), Vec::new(), &limits).unwrap());
-    let greedy = "SELECT count(*) FROM (SELECT DISTINCT v AS a, v * 7 AS b FROM generate_series(1, 3000000) AS t(v))";
-    let error = error(&engine, greedy).await;
-    assert!(matches!(error, QueryError::Resources(_)), "{error:?}");
+    for greedy in [
+        "SELECT count(*) FROM generate_series(1, 3000000) AS a(v) JOIN generate_series(1, 3000000) AS b(v) ON a.v = b.v",
+        "SELECT v FROM generate_series(1, 5000000) AS a(v) ORDER BY v % 1000, v DESC",
+    ] {
+        let error = error(&engine, greedy).await;
+        assert!(matches!(error, QueryError::Resources(_)), "{greedy}: {error:?}");
+    }
     assert_eq!(engine.reserved_bytes(), 0);
     assert_eq!(value(&engine, "SELECT 1").await, "1");
 }
