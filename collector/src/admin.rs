@@ -1,0 +1,114 @@
+//! The admin address: health, self metrics, and what is pending, for the query station.
+//!
+//! `GET /writer` names this collector's log as the tables' commits do. `POST /pending` with
+//! `{"tables": {"requests": 12, "metrics": 9}}` answers with the rows that follow these positions, all taken at one
+//! moment: for each table asked for, in the order of [`Table::ALL`], one byte for the table, eight (little endian) for
+//! a length, and as many bytes of Arrow IPC stream; none for a table without pending rows. `410 Gone` with
+//! `{"committed": {…}}` says that a table has committed beyond the position.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use arrow::{array::RecordBatch, error::ArrowError, ipc::writer::StreamWriter};
+use axum::{
+    Json, Router,
+    extract::State,
+    http::{StatusCode, header::CONTENT_TYPE},
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use serde_json::{Value, json};
+use weir_lake::Table;
+use weir_station::{admin, metrics::Text};
+
+use crate::{Counters, Pending, intake::now_us, wal::Position};
+
+/// What the admin address shows.
+#[derive(Clone, Debug)]
+pub(crate) struct Admin {
+    pub(crate) writer_id: String,
+    pub(crate) pending: Arc<Pending>,
+    pub(crate) counters: Arc<Counters>,
+}
+
+impl Admin {
+    pub(crate) fn router(self) -> Router {
+        let shown = self.clone();
+        let own = Router::new().route("/writer", get(writer)).route("/pending", post(pending)).with_state(self);
+        admin::router(Arc::new(move || shown.self_metrics())).merge(own)
+    }
+
+    fn self_metrics(&self) -> Text {
+        let counters = &self.counters;
+        let mut text = Text::new();
+        text.counter("weir_collector_messages_total", "Messages that arrived.", counters.messages.get());
+        text.counter("weir_collector_stored_total", "Records and spans acknowledged.", counters.stored.get());
+        let help = "Records and spans that arrived again and were left out.";
+        text.counter("weir_collector_duplicate_total", help, counters.duplicate.get());
+        text.counter(
+            "weir_collector_rejected_total",
+            "Records and spans that could not be taken.",
+            counters.rejected.get(),
+        );
+        text.counter("weir_collector_malformed_total", "Messages that were no OTLP.", counters.malformed.get());
+        text.counter("weir_collector_refused_total", "Messages refused at a bound.", counters.refused.get());
+        text.counter("weir_collector_wal_syncs_total", "Fsyncs of the write-ahead log.", counters.syncs.get());
+        text.counter("weir_collector_flushes_total", "Flushes that every table committed.", counters.flushes.get());
+        text.counter("weir_collector_commit_retries_total", "Commits tried again.", counters.commit_retries.get());
+        text.gauge("weir_collector_pending_records", "Access records not yet committed.", self.pending.records());
+        text.gauge("weir_collector_pending_bytes", "Memory of rows not yet committed.", self.pending.bytes() as u64);
+        text
+    }
+}
+
+async fn writer(State(admin): State<Admin>) -> Json<Value> {
+    Json(json!({ "writer": admin.writer_id }))
+}
+
+async fn pending(State(admin): State<Admin>, question: Json<Value>) -> Response {
+    let asked = match read_question(&question) {
+        Ok(asked) => asked,
+        Err(text) => return (StatusCode::BAD_REQUEST, Json(json!({ "error": text }))).into_response(),
+    };
+    let gone = match admin.pending.after(&asked, now_us()) {
+        Ok(answer) => {
+            return match encode(&answer) {
+                Ok(body) => ([(CONTENT_TYPE, "application/octet-stream")], body).into_response(),
+                Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+            };
+        }
+        Err(gone) => gone,
+    };
+    let committed: BTreeMap<_, _> =
+        gone.committed.into_iter().map(|(table, position)| (table.name(), position.get())).collect();
+    (StatusCode::GONE, Json(json!({ "committed": committed }))).into_response()
+}
+
+fn read_question(question: &Value) -> Result<Vec<(Table, Position)>, String> {
+    let tables = question["tables"].as_object().ok_or("expected {\"tables\": {\"requests\": 12}}")?;
+    let mut asked = Vec::new();
+    for (name, position) in tables {
+        let table = Table::from_name(name).ok_or_else(|| format!("there is no table {name:?}"))?;
+        let position = position.as_u64().ok_or_else(|| format!("the position of {name:?} is no whole number"))?;
+        asked.push((table, Position::new(position)));
+    }
+    asked.sort_unstable();
+    Ok(asked)
+}
+
+fn encode(answer: &[(Table, Vec<RecordBatch>)]) -> Result<Vec<u8>, ArrowError> {
+    let mut body = Vec::new();
+    for (table, rows) in answer {
+        let mut stream = Vec::new();
+        if !rows.is_empty() {
+            let mut writer = StreamWriter::try_new(&mut stream, &table.schema())?;
+            for batch in rows {
+                writer.write(batch)?;
+            }
+            writer.finish()?;
+        }
+        body.push(*table as u8);
+        body.extend((stream.len() as u64).to_le_bytes());
+        body.append(&mut stream);
+    }
+    Ok(body)
+}

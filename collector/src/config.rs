@@ -1,0 +1,75 @@
+//! The section `[collector]`.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use weir_lake::StoreConfig;
+use weir_station::{
+    config::{ByteSize, Document},
+    listener::Exposure,
+};
+
+use crate::flush::FlushPolicy;
+
+/// How a collector runs.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// OTLP over gRPC.
+    pub grpc: SocketAddr,
+    /// OTLP over HTTP.
+    pub http: SocketAddr,
+    /// Health, self metrics, and what is pending.
+    pub admin: SocketAddr,
+    /// Whether these may be reached by others.
+    pub exposure: Exposure,
+    /// Directory of the write-ahead log.
+    pub wal: PathBuf,
+    /// Size at which the log begins a new segment.
+    pub wal_segment: ByteSize,
+    /// The most that the log may take on disk.
+    pub wal_budget: ByteSize,
+    /// When to flush.
+    pub flush: FlushPolicy,
+    /// The most memory that pending rows may take.
+    pub pending_limit: ByteSize,
+    /// Where the tables are.
+    pub store: StoreConfig,
+}
+
+impl Config {
+    /// Reads the sections `[collector]` and `[store]`. `data` is the directory that defaults stand in.
+    #[must_use]
+    pub fn read(document: &Document, data: &std::path::Path) -> Self {
+        let section = document.section("collector");
+        let address = |key, port: u16| section.value(key, SocketAddr::from(([127, 0, 0, 1], port)));
+        let size = |key, default| section.value(key, default);
+        let config = Self {
+            grpc: address("grpc", 4317),
+            http: address("http", 4318),
+            admin: address("admin", 4319),
+            exposure: Exposure::read(&section),
+            wal: section.value("wal", data.join("wal")),
+            wal_segment: size("wal_segment", ByteSize::mebibytes(64)),
+            wal_budget: size("wal_budget", ByteSize::mebibytes(2_048)),
+            flush: FlushPolicy {
+                interval: section.value("flush_interval", Duration::from_secs(60)),
+                bytes: usize::try_from(size("flush_size", ByteSize::mebibytes(64)).0).unwrap_or(usize::MAX),
+            },
+            pending_limit: size("pending_limit", ByteSize::mebibytes(512)),
+            store: StoreConfig::read(&document.section("store"), &data.join("tables").display().to_string()),
+        };
+        config.check(&section);
+        config
+    }
+
+    fn check(&self, section: &weir_station::config::Section) {
+        if self.wal_budget.0 < self.wal_segment.0.saturating_mul(2) {
+            section.fault("wal_budget", "is less than two segments", "at least twice wal_segment");
+        }
+        if self.wal_segment < ByteSize::mebibytes(1) {
+            section.fault("wal_segment", "is less than 1MiB", "at least \"1MiB\"");
+        }
+        if (self.flush.bytes as u64) > self.pending_limit.0 / 2 {
+            section.fault("flush_size", "is more than half of pending_limit", "at most half of pending_limit");
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! What the collector counts of itself; its admin address shows it.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// A number that only grows.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds to it.
+    pub fn add(&self, count: u64) {
+        self.0.fetch_add(count, Relaxed);
+    }
+
+    /// Its value.
+    #[must_use]
+    pub fn get(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// All of the collector's counters, since its start.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Messages that arrived.
+    pub messages: Counter,
+    /// Records and spans that were acknowledged, once each.
+    pub stored: Counter,
+    /// Records and spans that arrived again and were left out.
+    pub duplicate: Counter,
+    /// Records and spans that could not be taken.
+    pub rejected: Counter,
+    /// Messages that were no OTLP.
+    pub malformed: Counter,
+    /// Messages that were refused because a bound was reached; their senders were told to come again.
+    pub refused: Counter,
+    /// Fsyncs of the write-ahead log.
+    pub syncs: Counter,
+    /// Flushes that every table committed.
+    pub flushes: Counter,
+    /// Commits that had to be tried again.
+    pub commit_retries: Counter,
+}

@@ -1,0 +1,135 @@
+//! The flush: commits what is pending to the tables, once to each, and lets the log forget it.
+//!
+//! Each commit carries the position of the last frame in it (I3). A commit that fails is tried again, for as long as
+//! it takes; the rows are in the log and in memory meanwhile. Only when all tables have committed may the log delete
+//! the frames (I2).
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use weir_lake::{Append, CommitError, Lake, Table};
+
+use crate::{Counters, Pending, intake::now_us, pending::Generation, writer::WriterHandle};
+
+/// How often it is looked whether a flush is due.
+const TICK: Duration = Duration::from_millis(200);
+
+/// The first pause after a failed commit; it doubles up to [`LONGEST_PAUSE`].
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// When a flush is due.
+#[derive(Clone, Copy, Debug)]
+pub struct FlushPolicy {
+    /// At the latest this long after the last one.
+    pub interval: Duration,
+    /// As soon as open rows take this much memory.
+    pub bytes: usize,
+}
+
+impl FlushPolicy {
+    /// Whether to flush now.
+    #[must_use]
+    pub fn is_due(&self, since_last: Duration, open_bytes: usize) -> bool {
+        open_bytes > 0 && (since_last >= self.interval || open_bytes >= self.bytes)
+    }
+}
+
+/// Commits generations, one after the other.
+#[derive(Debug)]
+pub struct Flusher {
+    /// The tables.
+    pub lake: Arc<Lake>,
+    /// Where rows wait.
+    pub pending: Arc<Pending>,
+    /// Names this log in each commit.
+    pub writer_id: String,
+    /// What is counted.
+    pub counters: Arc<Counters>,
+}
+
+impl Flusher {
+    /// Flushes whenever it is due, and truncates the log after, until `shutdown`.
+    pub async fn run(&self, policy: FlushPolicy, log: WriterHandle, shutdown: CancellationToken) {
+        let mut last = Instant::now();
+        loop {
+            tokio::select! {
+                () = sleep(TICK) => {}
+                () = shutdown.cancelled() => return,
+            }
+            if !policy.is_due(last.elapsed(), self.pending.open_bytes()) {
+                continue;
+            }
+            last = Instant::now();
+            // A shutdown ends the waiting for a store that is away; the last flush tries once more.
+            tokio::select! {
+                () = self.flush() => log.truncate(self.pending.committed_by_all()).await,
+                () = shutdown.cancelled() => return,
+            }
+        }
+    }
+
+    /// Commits one generation; tries again until it is done.
+    async fn flush(&self) {
+        let mut pause = FIRST_PAUSE;
+        while let Err(error) = self.try_flush().await {
+            self.counters.commit_retries.add(1);
+            let retryable = error.is_retryable();
+            tracing::warn!(%error, retryable, pause_ms = pause.as_millis(), "commit failed; the rows are kept, trying again");
+            sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// Commits one generation, once: the one that an earlier flush left sealed, or else what is open. `false` when
+    /// nothing is pending. Tables that had committed before an error are not committed again.
+    ///
+    /// # Errors
+    /// When a table could not commit.
+    pub async fn try_flush(&self) -> Result<bool, CommitError> {
+        let Some(generation) = self.pending.seal() else { return Ok(false) };
+        let begun = Instant::now();
+        for table in Table::ALL {
+            self.commit(table, &generation).await?;
+        }
+        self.pending.release();
+        self.counters.flushes.add(1);
+        tracing::info!(
+            records = generation.records(),
+            position = generation.through().get(),
+            elapsed_ms = begun.elapsed().as_millis(),
+            "flushed"
+        );
+        Ok(true)
+    }
+
+    async fn commit(&self, table: Table, generation: &Generation) -> Result<(), CommitError> {
+        let through = generation.through();
+        let rows = generation.rows_to_commit(table, now_us());
+        let position = i64::try_from(through.get()).unwrap_or(i64::MAX);
+        match self.lake.table(table).append(&rows, &self.writer_id, position).await? {
+            Append::Committed { version } => tracing::debug!(table = table.name(), version, position, "committed"),
+            Append::AlreadyCommitted => tracing::info!(table = table.name(), position, "had committed before"),
+        }
+        self.pending.committed(table, through);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flush_is_due_by_time_or_by_size_and_never_for_nothing() {
+        let policy = FlushPolicy { interval: Duration::from_secs(60), bytes: 100 };
+        assert!(!policy.is_due(Duration::from_secs(3600), 0));
+        assert!(!policy.is_due(Duration::from_secs(59), 99));
+        assert!(policy.is_due(Duration::from_secs(60), 1));
+        assert!(policy.is_due(Duration::ZERO, 100));
+    }
+}

@@ -1,0 +1,67 @@
+//! `weir-collector`: the collector alone.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::Parser;
+use mimalloc::MiMalloc;
+use tokio_util::sync::CancellationToken;
+use weir_collector::{Collector, Config};
+use weir_station::{
+    config::Document,
+    exit::{self, Failure},
+    log,
+};
+
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
+
+/// Receives records and spans over OTLP, keeps them, and commits them to Delta tables.
+#[derive(Debug, Parser)]
+#[command(name = "weir-collector", version)]
+struct Arguments {
+    /// Configuration file; without it everything has its default.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Print the resolved configuration, secrets masked, and exit.
+    #[arg(long)]
+    check: bool,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    log::init("info", log::Destination::StandardError);
+    exit::report("weir-collector", run(&arguments))
+}
+
+fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let document = Document::load(arguments.config.as_deref()).map_err(Failure::usage)?;
+    let data: PathBuf = document.top().value("data", PathBuf::from("weir-data"));
+    let config = Config::read(&document, &data);
+    let resolved =
+        document.finish(&["gateway", "query", "api", "api_key", "jwt_authorizer"]).map_err(Failure::usage)?;
+    if arguments.check {
+        #[expect(clippy::print_stdout, reason = "the resolved configuration is this command's output")]
+        {
+            print!("{resolved}");
+        }
+        return Ok(());
+    }
+    rustls::crypto::aws_lc_rs::default_provider()
+        .install_default()
+        .map_err(|_| Failure::running("two TLS providers"))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::running)?;
+    runtime.block_on(async {
+        let shutdown = CancellationToken::new();
+        let collector = Collector::start(config).await.map_err(Failure::usage)?;
+        let run = collector.run(shutdown.clone());
+        let (ended, _) = tokio::join!(
+            async {
+                let ended = run.await;
+                shutdown.cancel();
+                ended
+            },
+            exit::on_signal(shutdown.clone())
+        );
+        ended.map_err(Failure::running)
+    })
+}

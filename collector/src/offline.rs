@@ -1,0 +1,48 @@
+//! What a stopped collector had acknowledged and not committed, read from its log without changing anything.
+//!
+//! `weir sql --data` reads a directory in which nothing runs; this makes its answers as exact as a running station's.
+
+use std::{path::Path, sync::Arc};
+
+use weir_lake::Lake;
+
+use crate::{
+    Pending,
+    replay::{ReplayError, Replayer, committed},
+    wal::Wal,
+};
+
+/// Memory that uncommitted rows may take when they are only read, bytes.
+const LIMIT_BYTES: usize = 2 << 30;
+
+/// The pending rows of a log that no process writes.
+#[derive(Debug)]
+pub struct Offline {
+    /// The log's id in the tables' commits.
+    pub writer_id: String,
+    /// Its rows that are not committed.
+    pub pending: Arc<Pending>,
+}
+
+impl Offline {
+    /// Reads the log in a directory.
+    ///
+    /// # Errors
+    /// When a process writes the log (`WalError::InUse`), or when it cannot be read.
+    pub async fn read(directory: &Path, lake: &Lake) -> Result<Self, ReplayError> {
+        let reader = Wal::read(directory)?;
+        let writer_id = reader.writer_id().to_owned();
+        let committed = committed(lake, &writer_id).await?;
+        let pending = Arc::new(Pending::new(committed));
+        let after = pending.committed_by_all();
+        let (note, frames) = reader.replay(after)?;
+        let mut replayer = Replayer::new(note.as_ref(), after, &pending);
+        for frame in frames {
+            replayer.replay(&frame?);
+            if pending.bytes() > LIMIT_BYTES {
+                return Err(ReplayError::TooMuch { limit_bytes: LIMIT_BYTES });
+            }
+        }
+        Ok(Self { writer_id, pending })
+    }
+}

@@ -1,0 +1,209 @@
+//! The rows of one flush: what came in between two seals.
+//!
+//! Rows are kept as they arrived, message by message, in chunks. A chunk that is full is never changed again, so its
+//! columns are joined and its cells folded once, however many queries read them before the flush does.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, OnceLock},
+};
+
+use arrow::{array::RecordBatch, compute::concat_batches};
+use weir_lake::{
+    Table,
+    ledger::{self, LedgerRow},
+    metrics::Cells,
+};
+
+use super::Taken;
+use crate::{Message, Signal, message::source_name, wal::Position};
+
+/// Records after which a chunk is full.
+const CHUNK_RECORDS: u64 = 8_192;
+
+/// The rows of all tables between two positions of the log.
+#[derive(Clone, Debug)]
+pub struct Generation {
+    through: Position,
+    full: Vec<Arc<Chunk>>,
+    filling: Chunk,
+    ledger: BTreeMap<(String, String, Signal), LedgerRow>,
+    frames: u64,
+    records: u64,
+    bytes: usize,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Chunk {
+    requests: Vec<RecordBatch>,
+    spans: Vec<RecordBatch>,
+    cells: Cells,
+    records: u64,
+    joined: OnceLock<Joined>,
+}
+
+#[derive(Clone, Debug)]
+struct Joined {
+    requests: RecordBatch,
+    spans: RecordBatch,
+    metrics: RecordBatch,
+}
+
+impl Generation {
+    /// An empty generation whose first frame will be the one after this position.
+    pub(super) fn after(position: Position) -> Self {
+        Self {
+            through: position,
+            full: Vec::new(),
+            filling: Chunk::default(),
+            ledger: BTreeMap::new(),
+            frames: 0,
+            records: 0,
+            bytes: 0,
+        }
+    }
+
+    /// Position of the last frame in it.
+    #[must_use]
+    pub fn through(&self) -> Position {
+        self.through
+    }
+
+    /// Memory that its rows take, bytes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Access records in it.
+    #[must_use]
+    pub fn records(&self) -> u64 {
+        self.records
+    }
+
+    /// Whether there is nothing in it to commit.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.frames == 0 && self.ledger.is_empty()
+    }
+
+    pub(super) fn add(
+        &mut self,
+        position: Position,
+        wanted: [bool; Table::ALL.len()],
+        message: Message,
+        taken: &[Taken],
+    ) {
+        self.through = self.through.max(position);
+        self.frames += 1;
+        self.bytes += message.heap_bytes();
+        let wants = |table: Table| wanted[table as usize];
+        for (part, taken) in message.parts.into_iter().zip(taken) {
+            if wants(Table::Ledger) {
+                let row = row_of(&mut self.ledger, message.signal, &part.source);
+                row.received += part.received;
+                match taken {
+                    Taken::New(growth) => {
+                        row.offered += growth.offered;
+                        row.dropped += growth.dropped;
+                        row.gaps += growth.gaps;
+                        row.rejected += part.rejected;
+                        row.stored += part.received - part.rejected;
+                    }
+                    Taken::Duplicate => row.duplicate += part.received,
+                }
+            }
+            if matches!(taken, Taken::Duplicate) {
+                continue;
+            }
+            let rows = part.rows.num_rows() as u64;
+            match message.signal {
+                Signal::Logs if wants(Table::Requests) => {
+                    self.records += rows;
+                    self.filling.requests.push(part.rows);
+                }
+                Signal::Traces if wants(Table::Spans) => self.filling.spans.push(part.rows),
+                Signal::Logs | Signal::Traces => {}
+            }
+            if wants(Table::Metrics) {
+                self.filling.cells.merge(part.cells);
+            }
+            self.filling.records += rows;
+        }
+        if self.filling.records >= CHUNK_RECORDS {
+            self.full.push(Arc::new(std::mem::take(&mut self.filling)));
+        }
+    }
+
+    pub(super) fn count_duplicate(&mut self, message: &Message) {
+        for part in &message.parts {
+            let row = row_of(&mut self.ledger, message.signal, &part.source);
+            row.received += part.received;
+            row.duplicate += part.received;
+        }
+    }
+
+    /// The generation as it is now, to be read while it grows. Full chunks are shared, not copied.
+    pub(super) fn freeze(&self) -> Self {
+        self.clone()
+    }
+
+    /// The rows of one table; none without rows. `now_us` is the time that the ledger's rows bear.
+    #[must_use]
+    pub fn rows(&self, table: Table, now_us: i64) -> Vec<RecordBatch> {
+        if table == Table::Ledger {
+            let rows: Vec<_> = self.ledger.values().map(|row| LedgerRow { time_us: now_us, ..row.clone() }).collect();
+            return if rows.is_empty() { Vec::new() } else { vec![ledger::batch(&rows)] };
+        }
+        let chunks = self.full.iter().map(Arc::as_ref).chain(std::iter::once(&self.filling));
+        chunks.map(|chunk| chunk.rows(table)).filter(|rows| rows.num_rows() > 0).collect()
+    }
+
+    /// The rows to commit: as [`Self::rows`], with the cells of all chunks merged, so that a key has one row.
+    #[must_use]
+    pub fn rows_to_commit(&self, table: Table, now_us: i64) -> Vec<RecordBatch> {
+        if table != Table::Metrics {
+            return self.rows(table, now_us);
+        }
+        let mut cells = self.filling.cells.clone();
+        for chunk in &self.full {
+            cells.merge(chunk.cells.clone());
+        }
+        if cells.is_empty() { Vec::new() } else { vec![cells.batch()] }
+    }
+}
+
+fn row_of<'a>(
+    ledger: &'a mut BTreeMap<(String, String, Signal), LedgerRow>,
+    signal: Signal,
+    source: &weir_record::Source,
+) -> &'a mut LedgerRow {
+    let name = source_name(source);
+    ledger.entry((name.to_owned(), source.service.clone(), signal)).or_insert_with(|| LedgerRow {
+        source: name.to_owned(),
+        service: source.service.clone(),
+        signal: signal.name().to_owned(),
+        ..Default::default()
+    })
+}
+
+impl Chunk {
+    fn rows(&self, table: Table) -> RecordBatch {
+        let joined = self.joined.get_or_init(|| Joined {
+            requests: join(Table::Requests, &self.requests),
+            spans: join(Table::Spans, &self.spans),
+            metrics: self.cells.batch(),
+        });
+        match table {
+            Table::Requests => joined.requests.clone(),
+            Table::Spans => joined.spans.clone(),
+            Table::Metrics => joined.metrics.clone(),
+            Table::Ledger => RecordBatch::new_empty(table.schema()),
+        }
+    }
+}
+
+fn join(table: Table, batches: &[RecordBatch]) -> RecordBatch {
+    let schema = table.schema();
+    concat_batches(&schema, batches).expect("all rows of a table are built with the table's schema")
+}
