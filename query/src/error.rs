@@ -63,15 +63,6 @@ impl QueryError {
             Self::Internal(_) => "internal",
         }
     }
-
-    /// Whether the same statement may succeed later, without a change to it.
-    #[must_use]
-    pub fn is_retryable(&self) -> bool {
-        matches!(
-            self,
-            Self::CollectorUnreachable(_) | Self::NoConsistentCut { .. } | Self::Store(_) | Self::Resources(_)
-        )
-    }
 }
 
 impl From<DataFusionError> for QueryError {
@@ -110,9 +101,11 @@ fn from_arrow(error: &ArrowError) -> QueryError {
     }
 }
 
-/// Reading and spilling fail alike; the bound of the spill space comes wrapped as such an error.
+/// Reading and spilling fail alike; that the bound of the spill space is reached is told apart by its text alone.
 fn from_io(error: &io::Error) -> QueryError {
+    const SPILL_BOUND: &str = "The used disk space during the spilling process";
     match error.get_ref() {
+        _ if error.to_string().starts_with(SPILL_BOUND) => QueryError::Resources(plain(&error.to_string())),
         Some(inner) => from_external(inner),
         None => QueryError::Store(error.to_string()),
     }

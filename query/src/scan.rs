@@ -188,9 +188,12 @@ fn time_of(values: Option<&ArrayRef>, file: usize) -> Option<i64> {
     times.is_valid(file).then(|| times.value(file))
 }
 
+/// A bound as DataFusion wants it, to skip files while a statement runs: exact, although it may be farther than the true
+/// value. Of an exact value DataFusion would only conclude more if the smallest were the largest, and these are at least
+/// 999 µs apart.
 fn bound(time_us: Option<i64>) -> Precision<ScalarValue> {
     match time_us {
-        Some(_) => Precision::Inexact(ScalarValue::TimestampMicrosecond(time_us, Some("UTC".into()))),
+        Some(_) => Precision::Exact(ScalarValue::TimestampMicrosecond(time_us, Some("UTC".into()))),
         None => Precision::Absent,
     }
 }

@@ -2,7 +2,15 @@
 
 use std::{io, path::PathBuf, time::Instant};
 
-use rustyline::{DefaultEditor, error::ReadlineError};
+use rustyline::{
+    DefaultEditor, Editor, Helper,
+    completion::Completer,
+    error::ReadlineError,
+    highlight::Highlighter,
+    hint::Hinter,
+    history::DefaultHistory,
+    validate::{ValidationContext, ValidationResult, Validator},
+};
 use tokio::task::spawn_blocking;
 
 use crate::{
@@ -34,6 +42,31 @@ pub(super) enum Input {
     Unknown(String),
 }
 
+/// Lets the editor take lines until they are a whole input.
+struct UntilWhole;
+
+type StatementEditor = Editor<UntilWhole, DefaultHistory>;
+
+impl Validator for UntilWhole {
+    fn validate(&self, typed: &mut ValidationContext<'_>) -> rustyline::Result<ValidationResult> {
+        let text = typed.input().trim();
+        let is_whole = text.is_empty() || text.starts_with('\\') || is_whole(text);
+        Ok(if is_whole { ValidationResult::Valid(None) } else { ValidationResult::Incomplete })
+    }
+}
+
+impl Completer for UntilWhole {
+    type Candidate = String;
+}
+
+impl Hinter for UntilWhole {
+    type Hint = String;
+}
+
+impl Highlighter for UntilWhole {}
+
+impl Helper for UntilWhole {}
+
 /// How wide the terminal is, if standard output is one.
 pub(super) fn terminal_width() -> Option<u16> {
     let (columns, _) = DefaultEditor::new().ok()?.dimensions()?;
@@ -42,7 +75,8 @@ pub(super) fn terminal_width() -> Option<u16> {
 
 /// Reads and answers until the user leaves.
 pub(super) async fn run(target: &Target, settings: Settings, history: Option<PathBuf>) -> Result<(), ClientError> {
-    let mut editor = DefaultEditor::new().map_err(unusable)?;
+    let mut editor = StatementEditor::new().map_err(unusable)?;
+    editor.set_helper(Some(UntilWhole));
     if let Some(history) = &history {
         // There is none before the first time.
         let _ = editor.load_history(history);
@@ -99,24 +133,12 @@ async fn run_one(target: &Target, statement: &str, settings: Settings) -> Result
 }
 
 /// One whole input; none when the user leaves.
-fn read(editor: &mut DefaultEditor) -> Result<Option<String>, ReadlineError> {
-    let mut typed = String::new();
+fn read(editor: &mut StatementEditor) -> Result<Option<String>, ReadlineError> {
     loop {
-        let prompt = if typed.is_empty() { "weir> " } else { "   -> " };
-        match editor.readline(prompt) {
-            Ok(line) => {
-                typed.push_str(&line);
-                let is_command = typed.trim_start().starts_with('\\');
-                if is_command || is_whole(&typed) {
-                    return Ok(Some(typed.trim().to_owned()));
-                }
-                if typed.trim().is_empty() {
-                    typed.clear();
-                } else {
-                    typed.push('\n');
-                }
-            }
-            Err(ReadlineError::Interrupted) => typed.clear(),
+        match editor.readline("weir> ") {
+            Ok(typed) if typed.trim().is_empty() => {}
+            Ok(typed) => return Ok(Some(typed.trim().to_owned())),
+            Err(ReadlineError::Interrupted) => {}
             Err(ReadlineError::Eof) => return Ok(None),
             Err(error) => return Err(error),
         }

@@ -1,4 +1,4 @@
-//! The state of a sketch aggregate: one histogram for each group that has seen a sketch.
+//! The state of a sketch aggregate: one histogram for each group that has seen more than one sketch.
 //!
 //! One type serves statements with and without GROUP BY. Its size is reported to the memory pool, which bounds the number
 //! of groups: past the limit DataFusion spills the states, and they come back through `merge_batch`.
@@ -15,7 +15,7 @@ use datafusion::{
 };
 use weir_lake::Sketch;
 
-use super::{bigint, damaged};
+use super::{bigint, damaged, read_sketch};
 
 /// What one histogram takes of the heap: 3328 counts of eight bytes at the bounds and the precision of
 /// [`weir_lake::Sketch`], and its own fields.
@@ -30,46 +30,62 @@ pub(super) enum Answer {
     Quantile(f64),
 }
 
-/// The histograms of the groups.
+/// What a group has seen.
+#[derive(Debug)]
+enum Seen {
+    /// One sketch, as it came: a histogram would be fifty times as large, and is read when it is needed.
+    One(Box<[u8]>),
+    /// Several sketches.
+    Several(Box<Sketch>),
+}
+
+impl Seen {
+    fn heap_bytes(&self) -> usize {
+        match self {
+            Self::One(bytes) => bytes.len(),
+            Self::Several(_) => SKETCH_BYTES,
+        }
+    }
+}
+
+/// What each group has seen; nothing before its first sketch.
 #[derive(Debug)]
 pub(super) struct Groups {
     function: &'static str,
     answer: Answer,
-    sketches: Vec<Option<Box<Sketch>>>,
-    held: usize,
+    groups: Vec<Option<Seen>>,
+    heap_bytes: usize,
 }
 
 impl Groups {
     pub(super) fn new(function: &'static str, answer: Answer) -> Self {
-        Self { function, answer, sketches: Vec::new(), held: 0 }
+        Self { function, answer, groups: Vec::new(), heap_bytes: 0 }
     }
 
     fn merge(&mut self, group: usize, bytes: &[u8]) -> Result<()> {
-        let held = &mut self.held;
-        let sketch = self.sketches[group].get_or_insert_with(|| {
-            *held += 1;
-            Box::new(Sketch::new())
-        });
-        sketch.merge_bytes(bytes).map_err(|error| damaged(self.function, error))
-    }
-
-    fn take(&mut self, emit_to: EmitTo) -> Vec<Option<Box<Sketch>>> {
-        let taken = emit_to.take_needed(&mut self.sketches);
-        self.held -= taken.iter().flatten().count();
-        taken
-    }
-
-    fn answers(&self, sketches: &[Option<Box<Sketch>>]) -> ArrayRef {
-        match self.answer {
-            Answer::Sketch => Arc::new(serialized(sketches)),
-            Answer::Quantile(quantile) => {
-                let filled = |sketch: &Option<Box<Sketch>>| {
-                    let sketch = sketch.as_deref().filter(|sketch| sketch.count() > 0)?;
-                    Some(bigint(sketch.quantile(quantile)))
-                };
-                Arc::new(sketches.iter().map(filled).collect::<Int64Array>())
+        let group = &mut self.groups[group];
+        self.heap_bytes -= group.as_ref().map_or(0, Seen::heap_bytes);
+        let seen = match group.take() {
+            None => Seen::One(bytes.into()),
+            Some(Seen::One(first)) => {
+                let mut sketch = Box::new(read_sketch(self.function, &first)?);
+                sketch.merge_bytes(bytes).map_err(|error| damaged(self.function, error))?;
+                Seen::Several(sketch)
             }
-        }
+            Some(Seen::Several(mut sketch)) => {
+                sketch.merge_bytes(bytes).map_err(|error| damaged(self.function, error))?;
+                Seen::Several(sketch)
+            }
+        };
+        self.heap_bytes += seen.heap_bytes();
+        *group = Some(seen);
+        Ok(())
+    }
+
+    fn take(&mut self, emit_to: EmitTo) -> Vec<Option<Seen>> {
+        let taken = emit_to.take_needed(&mut self.groups);
+        self.heap_bytes -= taken.iter().flatten().map(Seen::heap_bytes).sum::<usize>();
+        taken
     }
 }
 
@@ -81,7 +97,7 @@ impl GroupsAccumulator for Groups {
         opt_filter: Option<&BooleanArray>,
         total_num_groups: usize,
     ) -> Result<()> {
-        self.sketches.resize_with(total_num_groups, || None);
+        self.groups.resize_with(total_num_groups, || None);
         let values = sketch_column(self.function, values)?;
         for (row, &group) in group_indices.iter().enumerate() {
             let passes = opt_filter.is_none_or(|filter| filter.is_valid(row) && filter.value(row));
@@ -97,13 +113,12 @@ impl GroupsAccumulator for Groups {
     }
 
     fn evaluate(&mut self, emit_to: EmitTo) -> Result<ArrayRef> {
-        let sketches = self.take(emit_to);
-        Ok(self.answers(&sketches))
+        let groups = self.take(emit_to);
+        answers(self.function, self.answer, &groups)
     }
 
     fn state(&mut self, emit_to: EmitTo) -> Result<Vec<ArrayRef>> {
-        let sketches = self.take(emit_to);
-        Ok(vec![Arc::new(serialized(&sketches))])
+        Ok(vec![Arc::new(states(&self.take(emit_to)))])
     }
 
     fn convert_to_state(&self, values: &[ArrayRef], opt_filter: Option<&BooleanArray>) -> Result<Vec<ArrayRef>> {
@@ -114,7 +129,7 @@ impl GroupsAccumulator for Groups {
     }
 
     fn size(&self) -> usize {
-        size_of::<Self>() + self.sketches.capacity() * size_of::<Option<Box<Sketch>>>() + self.held * SKETCH_BYTES
+        size_of::<Self>() + self.groups.capacity() * size_of::<Option<Seen>>() + self.heap_bytes
     }
 }
 
@@ -124,7 +139,7 @@ pub(super) struct OneGroup(Groups);
 
 impl OneGroup {
     pub(super) fn new(mut groups: Groups) -> Self {
-        groups.sketches.resize_with(1, || None);
+        groups.groups.resize_with(1, || None);
         Self(groups)
     }
 }
@@ -140,11 +155,11 @@ impl Accumulator for OneGroup {
     }
 
     fn evaluate(&mut self) -> Result<ScalarValue> {
-        ScalarValue::try_from_array(&self.0.answers(&self.0.sketches), 0)
+        ScalarValue::try_from_array(&answers(self.0.function, self.0.answer, &self.0.groups)?, 0)
     }
 
     fn state(&mut self) -> Result<Vec<ScalarValue>> {
-        Ok(vec![ScalarValue::try_from_array(&serialized(&self.0.sketches), 0)?])
+        Ok(vec![ScalarValue::try_from_array(&states(&self.0.groups), 0)?])
     }
 
     fn size(&self) -> usize {
@@ -157,10 +172,38 @@ fn sketch_column<'a>(function: &str, values: &'a [ArrayRef]) -> Result<&'a Binar
     column.ok_or_else(|| exec_datafusion_err!("{function}: expected a column of type {}", DataType::Binary))
 }
 
-fn serialized(sketches: &[Option<Box<Sketch>>]) -> BinaryArray {
+/// What goes from one stage of an aggregation to the next: sketches, merged as far as they are.
+fn states(groups: &[Option<Seen>]) -> BinaryArray {
     let mut column = BinaryBuilder::new();
-    for sketch in sketches {
-        column.append_option(sketch.as_ref().map(|sketch| sketch.to_bytes()));
+    for group in groups {
+        match group {
+            None => column.append_null(),
+            Some(Seen::One(bytes)) => column.append_value(bytes),
+            Some(Seen::Several(sketch)) => column.append_value(sketch.to_bytes()),
+        }
     }
     column.finish()
+}
+
+/// The answers of the groups. What nobody has read so far is read here, so that no damaged sketch leaves.
+fn answers(function: &str, answer: Answer, groups: &[Option<Seen>]) -> Result<ArrayRef> {
+    let ask = |sketch: &Sketch, quantile| (sketch.count() > 0).then(|| bigint(sketch.quantile(quantile)));
+    match answer {
+        Answer::Sketch => {
+            for group in groups {
+                if let Some(Seen::One(bytes)) = group {
+                    read_sketch(function, bytes)?;
+                }
+            }
+            Ok(Arc::new(states(groups)))
+        }
+        Answer::Quantile(quantile) => {
+            let values = groups.iter().map(|group| match group {
+                None => Ok(None),
+                Some(Seen::One(bytes)) => Ok(ask(&read_sketch(function, bytes)?, quantile)),
+                Some(Seen::Several(sketch)) => Ok(ask(sketch, quantile)),
+            });
+            Ok(Arc::new(values.collect::<Result<Int64Array>>()?))
+        }
+    }
 }
