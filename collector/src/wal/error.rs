@@ -5,18 +5,24 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::MOST_FRAME_BYTES;
+use super::{MOST_FRAME_BYTES, lock::Holder};
 
 /// An operation on the log that failed.
 #[derive(Debug, thiserror::Error)]
 pub enum WalError {
     /// Another process has the directory.
-    #[error("{} is in use by process {holder}; one process may use a data directory at a time", .directory.display())]
+    #[error("{} is in use by {holder}; one process may use a data directory at a time", .directory.display())]
     InUse {
         /// The log's directory.
         directory: PathBuf,
-        /// The pid of that process, or `?`.
-        holder: String,
+        /// Who has it.
+        holder: Holder,
+    },
+    /// There is nothing to read.
+    #[error("there is no write-ahead log in {}", .directory.display())]
+    Missing {
+        /// Where it was looked for.
+        directory: PathBuf,
     },
     /// The budget does not allow another frame.
     #[error("the write-ahead log has reached its budget of {budget_bytes} bytes")]
@@ -24,23 +30,20 @@ pub enum WalError {
         /// The budget.
         budget_bytes: u64,
     },
-    /// The frame is larger than any may be.
-    #[error("a frame of {bytes} bytes is larger than the most, {MOST_FRAME_BYTES}")]
+    /// The frame, or the note, is larger than any may be.
+    #[error("{bytes} bytes are more than a frame ({MOST_FRAME_BYTES}) or a note may have")]
     TooLarge {
         /// Its size.
         bytes: u64,
     },
     /// A file does not hold what it should.
-    #[error(
-        "{} is damaged at byte {offset}: {what}; what stands before is intact. To go on without the rest, move the file away",
-        .path.display()
-    )]
+    #[error("{} is damaged at byte {offset}: {what}", .path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
         /// Where in it.
         offset: u64,
-        /// What is wrong there.
+        /// What is wrong there, and what can be done.
         what: &'static str,
     },
     /// The system refused.
@@ -54,7 +57,7 @@ pub enum WalError {
         source: io::Error,
     },
     /// An earlier call failed, and what is on disk is not known.
-    #[error("the log has failed before")]
+    #[error("the write-ahead log has failed before")]
     Failed,
 }
 

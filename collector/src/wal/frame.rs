@@ -1,13 +1,4 @@
-//! A frame and its bytes.
-//!
-//! | offset | bytes | what (numbers little endian) |
-//! |---|---|---|
-//! | 0 | 4 | length of all that follows the checksum |
-//! | 4 | 4 | CRC32C of all that follows |
-//! | 8 | 8 | position |
-//! | 16 | 1 | kind, the owner's |
-//! | 17 | 8 | time of arrival, microseconds since the Unix epoch |
-//! | 25 | … | body |
+//! A frame and its bytes, as the table in [`super`] has them.
 
 use std::fmt;
 

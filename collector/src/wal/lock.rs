@@ -1,8 +1,9 @@
 //! The lock of a log's directory: one writer, or any number of readers. The system lets go of it when the process ends.
 
 use std::{
-    fs::{File, OpenOptions},
-    io::{Read, Write},
+    fmt,
+    fs::{self, File, OpenOptions},
+    io::{self, Write},
     path::Path,
 };
 
@@ -11,6 +12,25 @@ use rustix::fs::{FlockOperation, flock};
 use super::WalError;
 
 const LOCK: &str = "lock";
+
+/// Who has the directory of a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holder {
+    /// The process that writes it; its pid, unless it has not said yet.
+    Writer(Option<u32>),
+    /// Processes that only read it, for a moment.
+    Readers,
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Writer(Some(pid)) => write!(f, "process {pid}"),
+            Self::Writer(None) => f.write_str("another process"),
+            Self::Readers => f.write_str("a process that reads it"),
+        }
+    }
+}
 
 /// A lock, held while this lives.
 #[derive(Debug)]
@@ -21,31 +41,41 @@ pub(super) struct Lock {
 impl Lock {
     /// The lock of the one writer. Leaves its pid, for whoever is refused.
     pub(super) fn exclusive(directory: &Path) -> Result<Self, WalError> {
-        let mut file = Self::take(directory, FlockOperation::NonBlockingLockExclusive)?;
+        let path = directory.join(LOCK);
+        let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
+        let mut file = opened.map_err(|error| WalError::io("open", &path, error))?;
+        take(directory, &file, FlockOperation::NonBlockingLockExclusive)?;
         let written = file.set_len(0).and_then(|()| write!(file, "{}", std::process::id()));
-        written.map_err(|error| WalError::io("write", &directory.join(LOCK), error))?;
+        written.map_err(|error| WalError::io("write", &path, error))?;
         Ok(Self { _file: file })
     }
 
-    /// The lock of a reader.
+    /// The lock of a reader. Writes nothing, so the directory may be read-only.
     pub(super) fn shared(directory: &Path) -> Result<Self, WalError> {
-        Ok(Self { _file: Self::take(directory, FlockOperation::NonBlockingLockShared)? })
-    }
-
-    fn take(directory: &Path, operation: FlockOperation) -> Result<File, WalError> {
         let path = directory.join(LOCK);
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(operation == FlockOperation::NonBlockingLockExclusive).truncate(false);
-        let mut file = options.open(&path).map_err(|error| WalError::io("open", &path, error))?;
-        match flock(&file, operation) {
-            Ok(()) => Ok(file),
-            Err(rustix::io::Errno::WOULDBLOCK) => {
-                let mut holder = String::new();
-                let is_known = file.read_to_string(&mut holder).is_ok() && !holder.is_empty();
-                let holder = if is_known { holder } else { "?".to_owned() };
-                Err(WalError::InUse { directory: directory.to_owned(), holder })
-            }
-            Err(error) => Err(WalError::io("lock", &path, error.into())),
-        }
+        let file = File::open(&path).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => WalError::Missing { directory: directory.to_owned() },
+            _ => WalError::io("open", &path, error),
+        })?;
+        take(directory, &file, FlockOperation::NonBlockingLockShared)?;
+        Ok(Self { _file: file })
     }
+}
+
+fn take(directory: &Path, file: &File, operation: FlockOperation) -> Result<(), WalError> {
+    match flock(file, operation) {
+        Ok(()) => Ok(()),
+        Err(rustix::io::Errno::WOULDBLOCK) => {
+            Err(WalError::InUse { directory: directory.to_owned(), holder: holder(directory, file) })
+        }
+        Err(error) => Err(WalError::io("lock", &directory.join(LOCK), error.into())),
+    }
+}
+
+/// Readers leave no pid, and the pid in the file outlives its process: it counts only while a writer has the lock.
+fn holder(directory: &Path, file: &File) -> Holder {
+    if flock(file, FlockOperation::NonBlockingLockShared).is_ok() {
+        return Holder::Readers;
+    }
+    Holder::Writer(fs::read_to_string(directory.join(LOCK)).ok().and_then(|pid| pid.parse().ok()))
 }

@@ -9,17 +9,33 @@
 //! |---|---|
 //! | `lock` | the lock of the one process that may write; its pid as text |
 //! | `writer-id` | a name for this log, made once |
-//! | `00000000000000000042.wal` | the segment whose first frame is 42 |
-//! | `00000000000000000042.cut` | a tail that was cut from that segment |
+//! | `00000000000000000042.wal` | the segment whose first frame is 42: a head with the note (`segment.rs`), then frames |
+//! | `00000000000000000042.cut-1` | a tail that was cut from it |
+//! | `00000000000000000042.damaged-1` | what it was before damage was taken out of it |
+//!
+//! | bytes of a frame | what (numbers little endian) |
+//! |---|---|
+//! | 0 to 4 | length of all that follows the checksum; a frame has at most [`MOST_FRAME_BYTES`] |
+//! | 4 to 8 | CRC32C of all that follows |
+//! | 8 to 16 | position |
+//! | 16 | kind, the owner's |
+//! | 17 to 25 | time of arrival, microseconds since the Unix epoch |
+//! | 25 to … | body |
 //!
 //! What always holds: after [`Wal::sync`] returns, its frames survive the process and the machine; an error of an
 //! fsync or a write ends the log, and is never tried again as if nothing had been (the pages may be gone); a torn or
-//! damaged frame is never returned. On a damaged frame in an older segment [`Replay`] stops with an error that says
-//! where; nothing is skipped in silence.
+//! damaged frame is never returned. Segments take at most the budget and one note (I7).
+//!
+//! What opening finds wrong is mended, logged and counted ([`Opened`]), and what it takes out is kept aside, beyond the
+//! budget, until somebody deletes it. A tail behind which no intact frame stands is a write that was interrupted: it
+//! is cut. Damage anywhere else takes the damaged frames out, whose positions stay missing, and leaves the others.
+//! A damaged head cannot be mended, since nobody else has its note: opening says so, and which file it is.
 
+mod durable;
 mod error;
 mod frame;
 mod lock;
+mod reader;
 mod replay;
 mod segment;
 #[cfg(test)]
@@ -27,13 +43,14 @@ mod tests;
 
 use std::{
     fs::{self, File},
-    io::Write,
+    io::{self, Write},
     path::{Path, PathBuf},
 };
 
 use bytes::Bytes;
 pub use error::WalError;
 pub use frame::{Frame, MOST_FRAME_BYTES, Position};
+pub use lock::Holder;
 use lock::Lock;
 pub use replay::Replay;
 use segment::Segment;
@@ -55,14 +72,18 @@ pub struct WalConfig {
 /// What opening a log found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Opened {
+    /// Position of the first frame of the oldest segment.
+    pub first: Position,
+    /// Position of the next frame.
+    pub next: Position,
     /// Segments there are.
     pub segments: usize,
     /// Bytes in all of them.
     pub bytes: u64,
-    /// Position of the next frame.
-    pub next: Position,
-    /// Bytes cut from the end: a frame that was being written when the process ended, and that nobody was answered for.
+    /// Bytes cut from the end: frames that were being written when the process ended, and that nobody was answered for.
     pub cut_bytes: u64,
+    /// Segments that damaged frames were taken out of.
+    pub damaged_segments: usize,
 }
 
 /// A log, open for writing. Blocks: its owner runs it on a thread of its own.
@@ -81,41 +102,35 @@ pub struct Wal {
 }
 
 impl Wal {
-    /// Opens the log in a directory, or begins one. A torn tail is cut, and kept aside.
+    /// Opens the log in a directory, or begins one. Reads all of it, and mends what it finds wrong.
     ///
     /// # Errors
-    /// When another process has it, or the files cannot be used.
+    /// When another process has it, a segment's head is damaged, or the files cannot be used.
     pub fn open(config: WalConfig) -> Result<(Self, Opened), WalError> {
         let directory = &config.directory;
-        fs::create_dir_all(directory).map_err(|error| WalError::io("create", directory, error))?;
+        durable::create_directory(directory)?;
         let lock = Lock::exclusive(directory)?;
-        let writer_id = writer_id(directory)?;
+        durable::remove_unfinished(directory)?;
         let mut segments = segment::list(directory)?;
+        let writer_id = writer_id(directory, segments.is_empty())?;
         if segments.is_empty() {
             segments.push(Segment::create(directory, Position::new(1), &[])?);
         }
-        let last = segments.last_mut().expect("there is at least the one made above");
-        let end = last.find_end()?;
-        let cut_bytes = last.cut(end.length)?;
-        if cut_bytes > 0 {
-            tracing::warn!(segment = %last.path().display(), cut_bytes, "cut a torn tail that nobody was answered for");
-        }
+        let mut opened = mend(&mut segments)?;
+        let last = segments.last().expect("there is at least the one made above");
         let file = last.open_to_append()?;
-        let opened = Opened {
-            segments: segments.len(),
-            bytes: segments.iter().map(Segment::length).sum(),
-            next: end.next,
-            cut_bytes,
-        };
-        let wal =
-            Self { config, writer_id, segments, file, buffer: Vec::new(), next: end.next, failed: false, _lock: lock };
+        opened.first = segments[0].first();
+        opened.segments = segments.len();
+        opened.bytes = segments.iter().map(Segment::length).sum();
+        let next = opened.next;
+        let wal = Self { config, writer_id, segments, file, buffer: Vec::new(), next, failed: false, _lock: lock };
         Ok((wal, opened))
     }
 
     /// Opens the log in a directory for reading, while no process writes it.
     ///
     /// # Errors
-    /// [`WalError::InUse`] when one does; or when the files cannot be read.
+    /// [`WalError::InUse`] when one does, [`WalError::Missing`] when there is no log; or when the files cannot be read.
     pub fn read(directory: &Path) -> Result<WalReader, WalError> {
         let lock = Lock::shared(directory)?;
         Ok(WalReader { writer_id: read_writer_id(directory)?, segments: segment::list(directory)?, _lock: lock })
@@ -183,22 +198,40 @@ impl Wal {
         let begun = Segment::create(&self.config.directory, self.next, note)
             .and_then(|segment| Ok((segment.open_to_append()?, segment)))
             .inspect_err(|_| self.failed = true)?;
+        // A segment without frames has its name from the same position: the new one stands in its place.
+        self.segments.pop_if(|last| last.first() == begun.1.first());
         self.file = begun.0;
         self.segments.push(begun.1);
         Ok(())
     }
 
+    /// Has all later frames stand after a position that tables name as committed, if they would not anyway: in a new
+    /// segment with this note. So they are not taken for frames that were lost with a disk, or since a backup.
+    ///
+    /// # Errors
+    /// As [`Self::rotate`].
+    pub fn skip_past(&mut self, committed: Position, note: &[u8]) -> Result<(), WalError> {
+        if committed < self.next {
+            return Ok(());
+        }
+        let (committed, next) = (committed.get(), self.next.get());
+        tracing::error!(committed, next, "the tables have committed frames that the log does not have; it skips them");
+        self.sync()?;
+        self.next = Position::new(committed).next();
+        self.rotate(note)
+    }
+
     /// Deletes the segments whose frames all stand at or before a position. The one that is written to stays.
     ///
     /// # Errors
-    /// When the system refuses. The log can go on; the segments are deleted at the next call.
+    /// When the system refuses. The log can go on; the next call tries again.
     pub fn truncate(&mut self, through: Position) -> Result<(), WalError> {
+        self.check()?;
         let deletable = self.segments.iter().skip(1).take_while(|next| next.first() <= through.next()).count();
-        for segment in self.segments.drain(..deletable) {
-            segment.delete()?;
-        }
         if deletable > 0 {
-            segment::sync_directory(&self.config.directory)?;
+            self.segments[..deletable].iter().try_for_each(Segment::delete)?;
+            durable::sync_directory(&self.config.directory)?;
+            self.segments.drain(..deletable);
         }
         Ok(())
     }
@@ -221,10 +254,12 @@ impl Wal {
     fn write(&mut self) -> Result<(), WalError> {
         let written = self.file.write_all(&self.buffer);
         self.buffer.clear();
+        // One large frame does not keep its memory.
+        self.buffer.shrink_to(2 * BUFFER_BYTES);
         self.fail_on(written, "write")
     }
 
-    fn fail_on(&mut self, result: std::io::Result<()>, action: &'static str) -> Result<(), WalError> {
+    fn fail_on(&mut self, result: io::Result<()>, action: &'static str) -> Result<(), WalError> {
         result.map_err(|error| {
             self.failed = true;
             WalError::io(action, self.current().path(), error)
@@ -251,7 +286,7 @@ impl WalReader {
         &self.writer_id
     }
 
-    /// As [`Wal::replay`]; a torn tail is the end.
+    /// As [`Wal::replay`]; a torn tail is the end. Other damage ends it with an error: [`Wal::open`] mends that.
     ///
     /// # Errors
     /// When the segment's head cannot be read.
@@ -260,15 +295,45 @@ impl WalReader {
     }
 }
 
+/// Takes out of the segments what is not intact, and keeps it aside.
+fn mend(segments: &mut [Segment]) -> Result<Opened, WalError> {
+    let mut opened = Opened::default();
+    let newest = segments.len().saturating_sub(1);
+    for (index, segment) in segments.iter_mut().enumerate() {
+        let first = segment.first();
+        if first < opened.next {
+            let (path, what) = (segment.path().to_owned(), "its frames stand in the segment before it too");
+            return Err(WalError::Damaged { path, offset: 0, what });
+        }
+        let scan = segment.scan()?;
+        let tail_bytes = scan.tail_bytes;
+        // Before a segment was closed it was fsynced: only the newest can have been interrupted.
+        if scan.has_hole() || (tail_bytes > 0 && index < newest) {
+            let kept = segment.set_damage_aside(&scan)?;
+            opened.damaged_segments += 1;
+            tracing::error!(kept = %kept.display(), %first, next = %scan.next, "damaged frames are taken out of a segment");
+        } else if tail_bytes > 0 {
+            segment.cut_tail(&scan)?;
+            opened.cut_bytes = tail_bytes;
+            tracing::warn!(segment = %segment.path().display(), cut_bytes = tail_bytes, "cut an interrupted write");
+        }
+        opened.next = scan.next;
+    }
+    Ok(opened)
+}
+
 const WRITER_ID: &str = "writer-id";
 
-fn writer_id(directory: &Path) -> Result<String, WalError> {
-    if directory.join(WRITER_ID).exists() {
-        return read_writer_id(directory);
+/// The log's name; a new one for a new log. Frames without their name would be committed a second time.
+fn writer_id(directory: &Path, is_new: bool) -> Result<String, WalError> {
+    match read_writer_id(directory) {
+        Err(WalError::Io { source, .. }) if is_new && source.kind() == io::ErrorKind::NotFound => {
+            let id = uuid::Uuid::new_v4().to_string();
+            durable::write(&directory.join(WRITER_ID), |file| file.write_all(id.as_bytes()))?;
+            Ok(id)
+        }
+        read => read,
     }
-    let id = uuid::Uuid::new_v4().to_string();
-    segment::write_durably(directory, &directory.join(WRITER_ID), id.as_bytes())?;
-    Ok(id)
 }
 
 fn read_writer_id(directory: &Path) -> Result<String, WalError> {

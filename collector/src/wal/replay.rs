@@ -1,15 +1,12 @@
-//! The frames of a log from some segment on, one at a time: memory does not grow with the log.
+//! The frames of a log from the head of some segment on, one at a time: memory does not grow with the log.
 
 use std::vec;
 
 use bytes::Bytes;
 
-use super::{
-    Frame, Position, WalError,
-    segment::{FrameReader, Segment},
-};
+use super::{Frame, Position, WalError, reader::FrameReader, segment::Segment};
 
-/// Yields frames in order; ends with the first error.
+/// Yields frames in order; ends with the first error. Reads by handles of its own, so the log may go on meanwhile.
 #[derive(Debug)]
 pub struct Replay {
     /// The segment that is being read, unless an error ended the reading.
@@ -31,8 +28,12 @@ impl Replay {
             match frames.next_frame() {
                 Ok(Some(frame)) => return Ok(Some(frame)),
                 Ok(None) => {}
-                // A torn tail of the last segment is the end: nobody was answered for it.
-                Err(WalError::Damaged { .. }) if self.segments.len() == 0 => {}
+                Err(error @ WalError::Damaged { .. }) => {
+                    // Nobody was answered for a torn tail.
+                    if self.segments.len() > 0 || !frames.is_torn_tail()? {
+                        return Err(error);
+                    }
+                }
                 Err(error) => return Err(error),
             }
             self.frames = match self.segments.next() {

@@ -2,26 +2,25 @@
 //!
 //! | offset | bytes | what (numbers little endian) |
 //! |---|---|---|
-//! | 0 | 8 | `WEIRWAL1` |
+//! | 0 | 8 | `WEIRWAL1`; the last digit is the version |
 //! | 8 | 8 | position of the first frame |
 //! | 16 | 4 | length of the note |
 //! | 20 | 4 | CRC32C of bytes 8 to 20 and of the note |
 //! | 24 | … | note, then frames |
 //!
 //! A segment appears whole, head and all, or not at all: it is written under another name, fsynced, and renamed.
+//! Mended, it appears the same way; what it was before is kept aside.
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{BufReader, Read, Write},
+    io::{self, Read, Seek, SeekFrom, Write},
+    ops::Range,
     path::{Path, PathBuf},
 };
 
 use bytes::Bytes;
 
-use super::{
-    Position, WalError,
-    frame::{self, PREFIX_BYTES},
-};
+use super::{Position, WalError, durable, reader::FrameReader};
 
 const MAGIC: &[u8; 8] = b"WEIRWAL1";
 const HEAD_BYTES: usize = 24;
@@ -38,13 +37,26 @@ pub(super) struct Segment {
     length: u64,
 }
 
-/// Where the intact frames of a segment end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct End {
-    /// Bytes up to there.
-    pub(super) length: u64,
-    /// The position that the next frame will have.
+/// What reading all of a segment found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Scan {
+    /// The bytes of the head and of the intact frames.
+    intact: Vec<Range<u64>>,
+    /// The position after the last intact frame.
     pub(super) next: Position,
+    /// Bytes after the last intact frame.
+    pub(super) tail_bytes: u64,
+}
+
+impl Scan {
+    /// Whether damage stands before an intact frame: an interrupted write does not do that.
+    pub(super) fn has_hole(&self) -> bool {
+        self.intact.len() > 1
+    }
+
+    fn intact_bytes(&self) -> u64 {
+        self.intact.iter().map(|range| range.end - range.start).sum()
+    }
 }
 
 /// The segments in a directory, oldest first.
@@ -68,7 +80,8 @@ impl Segment {
     /// Begins a segment, durably.
     pub(super) fn create(directory: &Path, first: Position, note: &[u8]) -> Result<Self, WalError> {
         let path = directory.join(format!("{:020}.{EXTENSION}", first.get()));
-        let length = u32::try_from(note.len()).map_err(|_| WalError::TooLarge { bytes: note.len() as u64 })?;
+        let too_large = WalError::TooLarge { bytes: note.len() as u64 };
+        let length = u32::try_from(note.len()).ok().filter(|_| note.len() <= MOST_NOTE_BYTES).ok_or(too_large)?;
         let mut head = Vec::with_capacity(HEAD_BYTES + note.len());
         head.extend_from_slice(MAGIC);
         head.extend(first.get().to_le_bytes());
@@ -76,7 +89,7 @@ impl Segment {
         let checksum = crc32c::crc32c_append(crc32c::crc32c(&head[8..]), note);
         head.extend(checksum.to_le_bytes());
         head.extend_from_slice(note);
-        write_durably(directory, &path, &head)?;
+        durable::write(&path, |file| file.write_all(&head))?;
         Ok(Self { path, first, length: head.len() as u64 })
     }
 
@@ -101,135 +114,80 @@ impl Segment {
         OpenOptions::new().append(true).open(&self.path).map_err(|error| WalError::io("open", &self.path, error))
     }
 
-    pub(super) fn delete(self) -> Result<(), WalError> {
-        fs::remove_file(&self.path).map_err(|error| WalError::io("delete", &self.path, error))
+    /// Deletes the file, if it is still there.
+    pub(super) fn delete(&self) -> Result<(), WalError> {
+        match fs::remove_file(&self.path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(WalError::io("delete", &self.path, error)),
+            Ok(()) | Err(_) => Ok(()),
+        }
     }
 
     /// Opens it to read its frames; gives its note too.
     pub(super) fn read(&self) -> Result<(Bytes, FrameReader), WalError> {
-        let file = File::open(&self.path).map_err(|error| WalError::io("open", &self.path, error))?;
-        let mut reader = FrameReader {
-            path: self.path.clone(),
-            file: BufReader::with_capacity(1 << 18, file),
-            offset: 0,
-            next: self.first,
-        };
-        let head: [u8; HEAD_BYTES] = reader.exactly(HEAD_BYTES)?.try_into().expect("as many as were asked for");
+        let mut reader = FrameReader::open(&self.path, self.first)?;
+        let head = reader.head(HEAD_BYTES)?;
         let (magic, first, length, checksum) = (&head[..8], &head[8..16], &head[16..20], &head[20..]);
-        let length = length.try_into().map_or(0, u32::from_le_bytes) as usize;
-        if magic != MAGIC || first != self.first.get().to_le_bytes() || length > MOST_NOTE_BYTES {
-            return Err(reader.damaged("the segment's head is not one of this log"));
+        if magic != MAGIC {
+            return Err(reader.damaged("it is no segment of this version; move the file away to go on without it"));
         }
-        let note = reader.exactly(length)?;
+        let length = length.try_into().map_or(usize::MAX, |length| u32::from_le_bytes(length) as usize);
+        if first != self.first.get().to_le_bytes() || length > MOST_NOTE_BYTES {
+            return Err(reader.damaged("the segment's head is wrong; move the file away to go on without it"));
+        }
+        let note = reader.head(length)?;
         if crc32c::crc32c_append(crc32c::crc32c(&head[8..20]), &note).to_le_bytes() != checksum {
-            return Err(reader.damaged("the segment's head does not match its checksum"));
+            return Err(reader.damaged("the segment's head is wrong; move the file away to go on without it"));
         }
-        Ok((note.into(), reader))
+        Ok((note, reader))
     }
 
-    /// Reads all frames to find where the intact ones end.
-    pub(super) fn find_end(&self) -> Result<End, WalError> {
+    /// Reads all of it to find what is intact.
+    pub(super) fn scan(&self) -> Result<Scan, WalError> {
         let (_, mut frames) = self.read()?;
+        let mut intact = vec![0..frames.offset()];
         loop {
-            let end = End { length: frames.offset, next: frames.next };
+            let begin = frames.offset();
             match frames.next_frame() {
-                Ok(Some(_)) => {}
-                Ok(None) | Err(WalError::Damaged { .. }) => return Ok(end),
+                Ok(Some(_)) => match intact.last_mut() {
+                    Some(range) if range.end == begin => range.end = frames.offset(),
+                    _ => intact.push(begin..frames.offset()),
+                },
+                Ok(None) => break,
+                Err(WalError::Damaged { .. }) if frames.step_over() => {}
+                Err(WalError::Damaged { .. }) => break,
                 Err(error) => return Err(error),
             }
         }
+        let end = intact.last().map_or(0, |range| range.end);
+        Ok(Scan { intact, next: frames.next(), tail_bytes: self.length.saturating_sub(end) })
     }
 
-    /// Cuts what stands beyond a length, and keeps it aside; gives the number of bytes.
-    pub(super) fn cut(&mut self, length: u64) -> Result<u64, WalError> {
+    /// Cuts the tail, and keeps it aside.
+    pub(super) fn cut_tail(&mut self, scan: &Scan) -> Result<(), WalError> {
+        let length = self.length - scan.tail_bytes;
         let failed = |error| WalError::io("cut", &self.path, error);
-        let cut_bytes = self.length - length;
-        if cut_bytes > 0 {
-            let bytes = fs::read(&self.path).map_err(failed)?;
-            let start = usize::try_from(length).unwrap_or(usize::MAX).min(bytes.len());
-            let directory = self.path.parent().unwrap_or(Path::new("."));
-            write_durably(directory, &self.path.with_extension("cut"), &bytes[start..])?;
-            let file = OpenOptions::new().write(true).open(&self.path).map_err(failed)?;
-            file.set_len(length).and_then(|()| file.sync_all()).map_err(failed)?;
-            self.length = length;
-        }
-        Ok(cut_bytes)
+        let mut file = OpenOptions::new().read(true).write(true).open(&self.path).map_err(failed)?;
+        durable::write(&durable::name_aside(&self.path, "cut"), |aside| {
+            copy(&mut file, &(length..self.length), aside)
+        })?;
+        file.set_len(length).and_then(|()| file.sync_all()).map_err(failed)?;
+        self.length = length;
+        Ok(())
+    }
+
+    /// Keeps the segment aside as it is, and leaves what is intact of it in its place; gives the name of the former.
+    pub(super) fn set_damage_aside(&mut self, scan: &Scan) -> Result<PathBuf, WalError> {
+        let aside = durable::name_aside(&self.path, "damaged");
+        let mut whole = File::open(&self.path).map_err(|error| WalError::io("open", &self.path, error))?;
+        durable::write(&aside, |file| copy(&mut whole, &(0..self.length), file))?;
+        durable::write(&self.path, |file| scan.intact.iter().try_for_each(|range| copy(&mut whole, range, file)))?;
+        self.length = scan.intact_bytes();
+        Ok(aside)
     }
 }
 
-/// Reads the frames of one segment, one at a time.
-#[derive(Debug)]
-pub(super) struct FrameReader {
-    path: PathBuf,
-    file: BufReader<File>,
-    offset: u64,
-    next: Position,
-}
-
-impl FrameReader {
-    /// The next frame; `None` at the end of the file, and only there.
-    pub(super) fn next_frame(&mut self) -> Result<Option<super::Frame>, WalError> {
-        let mut prefix = [0; PREFIX_BYTES];
-        let mut filled = 0;
-        while filled < PREFIX_BYTES {
-            match self.file.read(&mut prefix[filled..]).map_err(|error| WalError::io("read", &self.path, error))? {
-                0 if filled == 0 => return Ok(None),
-                0 => return Err(self.damaged("a frame is cut short")),
-                count => filled += count,
-            }
-        }
-        let Some((length, checksum)) = frame::prefix(prefix) else {
-            return Err(self.damaged("no frame has such a length"));
-        };
-        let bytes = self.take(length)?;
-        let Some(frame) = frame::decode(bytes, checksum) else {
-            return Err(self.damaged("a frame does not match its checksum"));
-        };
-        if frame.position != self.next {
-            return Err(self.damaged("a frame is not the next one"));
-        }
-        self.offset += (PREFIX_BYTES + length) as u64;
-        self.next = self.next.next();
-        Ok(Some(frame))
-    }
-
-    /// The next bytes, which the head promised.
-    fn exactly(&mut self, count: usize) -> Result<Vec<u8>, WalError> {
-        let bytes = self.take(count)?;
-        self.offset += count as u64;
-        Ok(bytes)
-    }
-
-    fn take(&mut self, count: usize) -> Result<Vec<u8>, WalError> {
-        // Memory follows what is there, not what a damaged length says.
-        let mut bytes = Vec::new();
-        let read = (&mut self.file).take(count as u64).read_to_end(&mut bytes);
-        read.map_err(|error| WalError::io("read", &self.path, error))?;
-        if bytes.len() < count {
-            return Err(self.damaged("it is cut short"));
-        }
-        Ok(bytes)
-    }
-
-    fn damaged(&self, what: &'static str) -> WalError {
-        WalError::Damaged { path: self.path.clone(), offset: self.offset, what }
-    }
-}
-
-/// Writes a whole file so that after a crash it is there as a whole or not at all.
-pub(super) fn write_durably(directory: &Path, path: &Path, content: &[u8]) -> Result<(), WalError> {
-    let unfinished = path.with_extension("unfinished");
-    let written = File::create(&unfinished).and_then(|mut file| {
-        file.write_all(content)?;
-        file.sync_all()?;
-        fs::rename(&unfinished, path)
-    });
-    written.map_err(|error| WalError::io("write", path, error))?;
-    sync_directory(directory)
-}
-
-/// Has the names in a directory on disk.
-pub(super) fn sync_directory(directory: &Path) -> Result<(), WalError> {
-    let synced = File::open(directory).and_then(|directory| directory.sync_all());
-    synced.map_err(|error| WalError::io("fsync", directory, error))
+fn copy(from: &mut File, range: &Range<u64>, to: &mut File) -> io::Result<()> {
+    from.seek(SeekFrom::Start(range.start))?;
+    let count = range.end - range.start;
+    if io::copy(&mut from.take(count), to)? < count { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) }
 }

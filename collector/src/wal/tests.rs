@@ -1,5 +1,7 @@
 //! What a log gives back after whatever happened to it.
 
+mod damage;
+
 use proptest::prelude::*;
 use tempfile::TempDir;
 
@@ -15,7 +17,12 @@ fn bodies(replay: Replay) -> Vec<Vec<u8>> {
     replay.map(|frame| frame.unwrap().body.to_vec()).collect()
 }
 
-/// A log with these bodies, one sync each, rotated when due with its next position as the note.
+/// Bodies of 20 bytes, all different.
+fn numbered(count: u8) -> Vec<Vec<u8>> {
+    (0..count).map(|number| vec![number; 20]).collect()
+}
+
+/// Appends these bodies, one sync each; rotates when due, with the next position as the note.
 fn write(directory: &Path, bodies: &[Vec<u8>]) {
     let (mut wal, _) = Wal::open(config(directory)).unwrap();
     for body in bodies {
@@ -28,7 +35,7 @@ fn write(directory: &Path, bodies: &[Vec<u8>]) {
     }
 }
 
-fn only_segment(directory: &Path) -> PathBuf {
+fn newest_segment(directory: &Path) -> PathBuf {
     segment::list(directory).unwrap().last().unwrap().path().to_owned()
 }
 
@@ -47,76 +54,12 @@ proptest! {
         let (_, replay) = reader.replay(Position::new(0)).unwrap();
         prop_assert_eq!(bodies(replay), runs.concat());
     }
-
-    #[test]
-    fn a_flipped_byte_never_yields_a_wrong_frame(at in 0.0..1.0f64, bit in 0..8u8) {
-        let directory = TempDir::new().unwrap();
-        let written: Vec<_> = (0..6u8).map(|index| vec![index; 20]).collect();
-        write(directory.path(), &written);
-        let path = only_segment(directory.path());
-        let mut bytes = fs::read(&path).unwrap();
-        #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a place in a small file")]
-        let index = (at * bytes.len() as f64) as usize;
-        bytes[index] ^= 1 << bit;
-        fs::write(&path, bytes).unwrap();
-        if let Ok((wal, _)) = Wal::open(config(directory.path())) {
-            let read = bodies(wal.replay(Position::new(0)).unwrap().1);
-            prop_assert_eq!(&read[..], &written[..read.len()]);
-        }
-    }
-
-    #[test]
-    fn no_bytes_stop_the_reader(bytes in prop::collection::vec(any::<u8>(), 0..200), with_head in any::<bool>()) {
-        let directory = TempDir::new().unwrap();
-        write(directory.path(), &[]);
-        let path = only_segment(directory.path());
-        let mut content = if with_head { fs::read(&path).unwrap() } else { Vec::new() };
-        content.extend(bytes);
-        fs::write(&path, content).unwrap();
-        let _ = Wal::open(config(directory.path()));
-    }
-}
-
-#[test]
-fn a_tail_torn_at_any_byte_is_cut_and_all_before_it_survives() {
-    let template = TempDir::new().unwrap();
-    write(template.path(), &[b"first".to_vec(), b"second".to_vec()]);
-    let whole = fs::read(only_segment(template.path())).unwrap();
-    let last = usize::try_from(frame::encoded_bytes(b"second")).unwrap();
-    for length in whole.len() - last + 1..whole.len() {
-        let directory = TempDir::new().unwrap();
-        write(directory.path(), &[]);
-        fs::write(only_segment(directory.path()), &whole[..length]).unwrap();
-        let (mut wal, opened) = Wal::open(config(directory.path())).unwrap();
-        assert_eq!((opened.next, opened.cut_bytes), (Position::new(2), (length + last - whole.len()) as u64));
-        assert_eq!(wal.append(1, 7, b"third").unwrap(), Position::new(2));
-        wal.sync().unwrap();
-        assert_eq!(bodies(wal.replay(Position::new(0)).unwrap().1), [b"first".to_vec(), b"third".to_vec()]);
-    }
-}
-
-#[test]
-fn a_damaged_frame_in_an_older_segment_is_named_and_nothing_is_skipped() {
-    let directory = TempDir::new().unwrap();
-    write(directory.path(), &(0..40u8).map(|index| vec![index; 20]).collect::<Vec<_>>());
-    let segments = segment::list(directory.path()).unwrap();
-    assert!(segments.len() > 2);
-    let mut bytes = fs::read(segments[1].path()).unwrap();
-    let middle = bytes.len() / 2;
-    bytes[middle] ^= 1;
-    fs::write(segments[1].path(), bytes).unwrap();
-    let (wal, _) = Wal::open(config(directory.path())).unwrap();
-    let read: Vec<_> = wal.replay(Position::new(0)).unwrap().1.collect();
-    let (last, before) = read.split_last().unwrap();
-    assert!(before.iter().all(Result::is_ok));
-    let text = last.as_ref().unwrap_err().to_string();
-    assert!(text.contains(&segments[1].path().display().to_string()) && text.contains("damaged at byte"), "{text}");
 }
 
 #[test]
 fn truncation_keeps_what_is_after_and_positions_go_on() {
     let directory = TempDir::new().unwrap();
-    write(directory.path(), &(0..40u8).map(|index| vec![index; 20]).collect::<Vec<_>>());
+    write(directory.path(), &numbered(40));
     let (mut wal, opened) = Wal::open(config(directory.path())).unwrap();
     let before = wal.bytes();
     wal.truncate(Position::new(25)).unwrap();
@@ -124,17 +67,35 @@ fn truncation_keeps_what_is_after_and_positions_go_on() {
     let (_, replay) = wal.replay(Position::new(25)).unwrap();
     let positions: Vec<_> = replay.map(|frame| frame.unwrap().position.get()).filter(|number| *number > 25).collect();
     assert_eq!(positions, (26..=40).collect::<Vec<_>>());
-    wal.truncate(Position::new(40)).unwrap();
+    wal.truncate(Position::new(u64::MAX)).unwrap();
+    assert_eq!(wal.bytes(), newest_segment(directory.path()).metadata().unwrap().len());
     drop(wal);
-    let (wal, reopened) = Wal::open(config(directory.path())).unwrap();
+    let (mut wal, reopened) = Wal::open(config(directory.path())).unwrap();
     assert_eq!((reopened.segments, reopened.next), (1, opened.next));
-    drop(wal);
+    assert_eq!(wal.append(1, 7, b"").unwrap(), opened.next);
+}
+
+#[test]
+fn a_segment_that_cannot_be_deleted_is_deleted_by_the_next_truncation() {
+    let directory = TempDir::new().unwrap();
+    write(directory.path(), &numbered(40));
+    let (mut wal, _) = Wal::open(config(directory.path())).unwrap();
+    // A directory in the place of a file refuses to be removed as one, whoever asks.
+    let stubborn = wal.segments[1].path().to_owned();
+    fs::remove_file(&stubborn).unwrap();
+    fs::create_dir(&stubborn).unwrap();
+    let before = wal.bytes();
+    assert!(wal.truncate(Position::new(40)).is_err());
+    assert_eq!(wal.bytes(), before);
+    fs::remove_dir(&stubborn).unwrap();
+    wal.truncate(Position::new(40)).unwrap();
+    assert_eq!(segment::list(directory.path()).unwrap(), wal.segments);
 }
 
 #[test]
 fn a_replay_begins_with_the_note_that_leads_to_its_frames() {
     let directory = TempDir::new().unwrap();
-    write(directory.path(), &(0..40u8).map(|index| vec![index; 20]).collect::<Vec<_>>());
+    write(directory.path(), &numbered(40));
     let (wal, _) = Wal::open(config(directory.path())).unwrap();
     for after in 0..=40 {
         let (note, mut replay) = wal.replay(Position::new(after)).unwrap();
@@ -168,15 +129,33 @@ fn a_full_log_refuses_and_takes_again_after_truncation() {
 #[test]
 fn one_process_at_a_time_has_the_directory() {
     let directory = TempDir::new().unwrap();
+    let missing = Wal::read(directory.path()).unwrap_err();
+    assert!(matches!(missing, WalError::Missing { .. }), "{missing}");
     let (wal, _) = Wal::open(config(directory.path())).unwrap();
-    let pid = std::process::id().to_string();
     for error in [Wal::open(config(directory.path())).unwrap_err(), Wal::read(directory.path()).unwrap_err()] {
-        assert!(matches!(&error, WalError::InUse { holder, .. } if *holder == pid), "{error}");
+        let expected = Holder::Writer(Some(std::process::id()));
+        assert!(matches!(&error, WalError::InUse { holder, .. } if *holder == expected), "{error}");
     }
     let id = wal.writer_id().to_owned();
     drop(wal);
     let readers = [Wal::read(directory.path()).unwrap(), Wal::read(directory.path()).unwrap()];
     assert!(readers.iter().all(|reader| reader.writer_id() == id));
+    // The pid in the file is of a writer that is gone.
+    let error = Wal::open(config(directory.path())).unwrap_err();
+    assert!(matches!(error, WalError::InUse { holder: Holder::Readers, .. }), "{error}");
+}
+
+#[test]
+fn a_log_keeps_its_name_and_does_not_take_a_new_one_for_old_frames() {
+    let directory = TempDir::new().unwrap();
+    let id = Wal::open(config(directory.path())).unwrap().0.writer_id().to_owned();
+    assert_eq!(Wal::open(config(directory.path())).unwrap().0.writer_id(), id);
+    for content in ["", "no uuid"] {
+        fs::write(directory.path().join(WRITER_ID), content).unwrap();
+        assert!(matches!(Wal::open(config(directory.path())), Err(WalError::Damaged { .. })));
+    }
+    fs::remove_file(directory.path().join(WRITER_ID)).unwrap();
+    assert!(matches!(Wal::open(config(directory.path())), Err(WalError::Io { .. })));
 }
 
 #[test]
@@ -184,12 +163,70 @@ fn what_was_synced_is_there_without_an_orderly_end() {
     let directory = TempDir::new().unwrap();
     let (mut wal, _) = Wal::open(config(directory.path())).unwrap();
     wal.append(3, -5, b"body").unwrap();
-    wal.sync().unwrap();
+    assert_eq!(wal.sync().unwrap(), Position::new(1));
     wal.append(3, -5, b"never synced").unwrap();
-    // The lock goes with the process; here it must be let go by hand, as a kill would.
-    drop(wal);
-    let reader = Wal::read(directory.path()).unwrap();
+    // Files are copied as they are now, while the log is open: what a killed process leaves.
+    let left = TempDir::new().unwrap();
+    for entry in fs::read_dir(directory.path()).unwrap() {
+        let entry = entry.unwrap();
+        fs::copy(entry.path(), left.path().join(entry.file_name())).unwrap();
+    }
+    let reader = Wal::read(left.path()).unwrap();
     let frames: Vec<_> = reader.replay(Position::new(0)).unwrap().1.map(Result::unwrap).collect();
     let expected = Frame { position: Position::new(1), kind: 3, received_us: -5, body: Bytes::from_static(b"body") };
     assert_eq!(frames, [expected]);
+}
+
+#[test]
+fn a_rotation_of_a_segment_without_frames_replaces_its_note() {
+    let directory = TempDir::new().unwrap();
+    let (mut wal, opened) = Wal::open(config(directory.path())).unwrap();
+    wal.rotate(b"a note").unwrap();
+    assert_eq!((wal.segments.len(), opened.next), (1, Position::new(1)));
+    wal.truncate(Position::new(9)).unwrap();
+    wal.append(1, 7, b"body").unwrap();
+    wal.sync().unwrap();
+    let (note, replay) = wal.replay(Position::new(0)).unwrap();
+    assert_eq!((note.unwrap().as_ref(), bodies(replay)), (b"a note".as_slice(), vec![b"body".to_vec()]));
+}
+
+#[test]
+fn positions_that_tables_have_committed_are_not_given_again() {
+    let directory = TempDir::new().unwrap();
+    write(directory.path(), &[b"one".to_vec()]);
+    let (mut wal, _) = Wal::open(config(directory.path())).unwrap();
+    wal.skip_past(Position::new(1), b"unused").unwrap();
+    assert_eq!(wal.segments.len(), 1);
+    wal.skip_past(Position::new(41), b"after the gap").unwrap();
+    assert_eq!(wal.append(1, 7, b"two").unwrap(), Position::new(42));
+    wal.sync().unwrap();
+    drop(wal);
+    let (wal, opened) = Wal::open(config(directory.path())).unwrap();
+    assert_eq!((opened.next, opened.damaged_segments), (Position::new(43), 0));
+    assert_eq!(bodies(wal.replay(Position::new(0)).unwrap().1), [b"one".to_vec(), b"two".to_vec()]);
+    assert_eq!(wal.replay(Position::new(41)).unwrap().0.unwrap().as_ref(), b"after the gap");
+}
+
+#[test]
+fn an_error_of_the_disk_ends_the_log() {
+    let directory = TempDir::new().unwrap();
+    let (mut wal, _) = Wal::open(config(directory.path())).unwrap();
+    // Refuses every write: no space left on device.
+    wal.file = File::options().write(true).open("/dev/full").unwrap();
+    wal.append(1, 7, b"body").unwrap();
+    let first = wal.sync().unwrap_err();
+    assert!(matches!(first, WalError::Io { action: "write", .. }) && !first.is_retryable(), "{first}");
+    assert!(matches!(wal.sync(), Err(WalError::Failed)));
+    assert!(matches!(wal.append(1, 7, b"body"), Err(WalError::Failed)));
+    assert!(matches!(wal.rotate(b""), Err(WalError::Failed)));
+    assert!(matches!(wal.truncate(Position::new(1)), Err(WalError::Failed)));
+}
+
+#[test]
+fn a_frame_that_is_too_large_is_refused_and_the_log_goes_on() {
+    let directory = TempDir::new().unwrap();
+    let (mut wal, _) = Wal::open(config(directory.path())).unwrap();
+    let error = wal.append(1, 7, &vec![0; MOST_FRAME_BYTES]).unwrap_err();
+    assert!(matches!(error, WalError::TooLarge { .. }), "{error}");
+    assert_eq!(wal.append(1, 7, b"body").unwrap(), Position::new(1));
 }
