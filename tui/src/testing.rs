@@ -92,7 +92,9 @@ pub(crate) fn series() -> Vec<Step> {
     let step = |number: i64| {
         let phase = number as f64 / 90.0 * std::f64::consts::TAU;
         let requests = (8_000.0 + 5_000.0 * phase.sin()) as u64;
-        let traffic = traffic(requests, 2_000 + requests / 4);
+        // Half of the last step is still to come.
+        let so_far = if number == 90 { requests / 2 } else { requests };
+        let traffic = traffic(so_far, 2_000 + requests / 4);
         Step { start_us: NOW_US - 5_000_000 - (90 - number) * 10_000_000, now_us: NOW_US, traffic }
     };
     (0..=90).filter(|number| !(60..66).contains(number)).map(step).collect()

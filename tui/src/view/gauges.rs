@@ -31,7 +31,12 @@ const WIDE: u16 = 60;
 
 /// How many rows all gauges take, with sparklines of so many rows.
 pub(super) fn height(bar_height: u16) -> u16 {
-    1 + 4 * bar_height + 1
+    1 + 4 * stride(bar_height) + u16::from(bar_height == 1)
+}
+
+/// From one gauge to the next: tall sparklines stand apart.
+fn stride(bar_height: u16) -> u16 {
+    if bar_height > 1 { bar_height + 1 } else { 1 }
 }
 
 pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, theme: Theme, state: &State, bar_height: u16) {
@@ -40,7 +45,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, theme: Theme, state: &Stat
     for (half, heading, gauges) in [(left, "traffic", TRAFFIC), (right, "latency", LATENCY)] {
         let [headings, body] = Layout::vertical([Constraint::Length(1), Constraint::Fill(1)]).areas(half);
         draw_headings(frame, headings, theme, state, heading);
-        for (gauge, top) in gauges.into_iter().zip((body.y..).step_by(bar_height.into())) {
+        for (gauge, top) in gauges.into_iter().zip((body.y..).step_by(stride(bar_height).into())) {
             draw_gauge(frame, Rect { y: top, height: bar_height, ..body }, theme, state, gauge);
         }
     }
@@ -64,7 +69,7 @@ fn draw_headings(frame: &mut Frame<'_>, area: Rect, theme: Theme, state: &State,
     let window = state.answered_window(Question::Series).unwrap_or(state.asked().window);
     frame.render_widget(Line::styled(heading, theme.heading()), label);
     frame.render_widget(Line::styled("now", theme.quiet()).alignment(Alignment::Right), number);
-    frame.render_widget(Line::styled(format!("last {}", window.label), theme.quiet()), bars);
+    frame.render_widget(Line::styled(window.label, theme.quiet()), bars);
     frame.render_widget(Line::styled("max", theme.quiet()).alignment(Alignment::Right), largest);
 }
 
@@ -82,7 +87,7 @@ fn draw_gauge(frame: &mut Frame<'_>, area: Rect, theme: Theme, state: &State, (l
     let largest = columns.iter().flatten().copied().reduce(f64::max);
     let levels = u64::from(bars_area.height) * 8;
     let sparkline = Sparkline::default()
-        .data(heights(&columns, largest.unwrap_or(0.0), levels))
+        .data(heights(&columns, full_height(metric, largest), levels))
         .max(levels)
         .bar_set(theme.bar_set())
         .absent_value_symbol(" ")
@@ -101,6 +106,12 @@ fn text(theme: Theme, metric: Metric, number: Option<f64>) -> String {
     }
 }
 
+/// The number that a bar of full height stands for: the largest, but a few errors must not look like an outage.
+fn full_height(metric: Metric, largest: Option<f64>) -> f64 {
+    let least = if metric == Metric::Errors { 0.05 } else { 0.0 };
+    largest.unwrap_or(least).max(least)
+}
+
 /// Numbers over so many columns. A column is the largest of what falls in it, so that no peak vanishes.
 fn spread(numbers: &[Option<f64>], columns: usize) -> Vec<Option<f64>> {
     let count = numbers.len();
@@ -113,8 +124,8 @@ fn spread(numbers: &[Option<f64>], columns: usize) -> Vec<Option<f64>> {
 }
 
 /// Bar heights out of so many levels. What is not zero has at least one.
-fn heights(columns: &[Option<f64>], largest: f64, levels: u64) -> Vec<Option<u64>> {
-    let height = |number: f64| match number / largest {
+fn heights(columns: &[Option<f64>], full: f64, levels: u64) -> Vec<Option<u64>> {
+    let height = |number: f64| match number / full {
         part if part > 0.0 => ((part * levels as f64).round() as u64).clamp(1, levels),
         _ => 0,
     };

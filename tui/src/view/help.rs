@@ -13,21 +13,23 @@ use super::theme::Theme;
 const KEYS: [(&str, &str); 7] = [
     ("q, Ctrl-C", "quit"),
     ("?, Esc", "open this help, close it"),
-    ("s, S", "sort by the next, the last column; or right, left"),
+    ("s, S", "next, previous sort column; or right, left"),
     ("r", "reverse the order"),
-    ("j, k", "move in the table; or arrows, PgUp PgDn Home End"),
+    ("j, k", "down, up; or arrows, PgDn PgUp, Home End"),
     ("p", "pause, and go on"),
     ("+, -", "look back longer, shorter: 5 min to 24 h"),
 ];
-const WORDS: [(&str, &str); 5] = [
-    ("now", "the last 10 to 20 s, all else over the window"),
+const WORDS: [(&str, &str); 7] = [
+    ("now", "last 10 to 20 s; the rest is over the window"),
     ("5xx", "share of requests answered with 500 to 599"),
     ("throttled", "refused by a throttle or a quota"),
     ("auth fail", "refused for credentials or missing rights"),
     ("p99", "latency that 99 of 100 requests stayed within"),
+    ("dropped", "lost at the source, before it was sent"),
+    ("gaps", "batches that were sent and never came"),
 ];
 const WIDTH: u16 = 60;
-const KEY_WIDTH: usize = 10;
+const KEY_WIDTH: usize = 11;
 /// Every line, and the border.
 const HEIGHT: u16 = (KEYS.len() + WORDS.len()) as u16 + 2;
 

@@ -25,7 +25,7 @@ use crate::{appearance::Appearance, state::State};
 
 /// Below this nothing useful fits.
 const LEAST_WIDTH: u16 = 60;
-const LEAST_HEIGHT: u16 = 14;
+const LEAST_HEIGHT: u16 = 16;
 /// From this height on the sparklines are three rows tall.
 const TALL: u16 = 40;
 

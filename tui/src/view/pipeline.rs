@@ -7,27 +7,28 @@ use ratatui::{
 };
 
 use super::{theme::Theme, units};
-use crate::{question::Question, state::State};
+use crate::state::State;
 
 pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, theme: Theme, state: &State) {
-    let mut spans = vec![Span::styled("pipeline", theme.heading())];
-    if let (Some(ledger), Some(window)) = (state.ledger(), state.answered_window(Question::Ledger)) {
-        let of_window = format!(" {}:", window.label);
-        spans.push(Span::styled(of_window, theme.quiet()));
-        spans.push(Span::raw(format!(" {} stored", units::count(ledger.records))));
-        let losses = [
-            (ledger.dropped, "dropped", theme.error()),
-            (ledger.rejected, "rejected", theme.error()),
-            (ledger.gaps, "gaps", theme.error()),
-            (ledger.duplicate, "duplicate", theme.warning()),
-        ];
-        for (number, what, style) in losses {
-            let style = if number == 0 { theme.quiet() } else { style };
-            spans.push(Span::styled(theme.sign(" · ", " | "), theme.quiet()));
-            spans.push(Span::styled(format!("{} {what}", units::count(number)), style));
+    let mut line = Line::from(Span::styled("pipeline  ", theme.heading()));
+    let Some(ledger) = state.ledger() else {
+        line.push_span(Span::styled("-", theme.quiet()));
+        return frame.render_widget(line, area);
+    };
+    line.push_span(Span::raw(format!("{} stored", units::count(ledger.records))));
+    // The worst first: what does not fit is left out.
+    let losses = [
+        (ledger.dropped, "dropped", theme.error()),
+        (ledger.rejected, "rejected", theme.error()),
+        (ledger.gaps, "gaps", theme.error()),
+        (ledger.duplicate, "duplicate", theme.warning()),
+    ];
+    for (number, what, style) in losses {
+        let text = format!("{}{} {what}", theme.sign(" · ", " | "), units::count(number));
+        let span = Span::styled(text, if number == 0 { theme.quiet() } else { style });
+        if line.width() + span.width() <= area.width.into() {
+            line.push_span(span);
         }
-    } else {
-        spans.push(Span::styled(" -", theme.quiet()));
     }
-    frame.render_widget(Line::from(spans), area);
+    frame.render_widget(line, area);
 }

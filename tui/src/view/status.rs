@@ -15,7 +15,7 @@ use crate::state::{Link, State};
 /// The server and what is asked of it; on the right, how it stands.
 pub(super) fn draw_header(frame: &mut Frame<'_>, area: Rect, theme: Theme, state: &State, server: &str, now: Instant) {
     let dot = theme.sign(" · ", " | ");
-    let asked = format!("{dot}last {}{dot}every {}", state.asked().window.label, units::interval(state.interval()));
+    let asked = format!("{dot}last {}", state.asked().window.label);
     let left = Line::from(vec![
         Span::styled("weir", theme.heading()),
         Span::raw(format!("  {server}")),
@@ -23,6 +23,7 @@ pub(super) fn draw_header(frame: &mut Frame<'_>, area: Rect, theme: Theme, state
     ]);
     let (word, style) = match state.link() {
         Link::Connecting => ("connecting", theme.warning()),
+        Link::Live if state.trouble().is_some() => ("answers with errors", theme.error()),
         Link::Live => ("live", theme.good()),
         Link::Paused => ("paused", theme.warning()),
         Link::Lost => ("connection lost", theme.error()),

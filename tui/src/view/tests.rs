@@ -2,7 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use ratatui::{Terminal, backend::TestBackend, style::Color};
+use ratatui::{
+    Terminal,
+    backend::TestBackend,
+    style::{Color, Modifier},
+};
 
 use super::*;
 use crate::{
@@ -126,6 +130,20 @@ fn errors_are_red_and_no_color_takes_every_colour() {
 }
 
 #[test]
+fn the_row_the_user_stands_on_is_inverted() {
+    let backend = Scene::with_data().press(&[Key::Down, Key::Down]).draw(SMALL, FULL);
+    let inverted: String = backend
+        .buffer()
+        .content()
+        .iter()
+        .filter(|cell| cell.modifier.contains(Modifier::REVERSED))
+        .map(|cell| cell.symbol())
+        .collect();
+    assert!(inverted.contains("/orders/{id}") && inverted.contains("440"), "{inverted}");
+    assert_eq!(inverted.chars().count(), 80);
+}
+
+#[test]
 fn without_unicode_every_sign_is_ascii() {
     let plain = Appearance { colour: true, unicode: false };
     for scene in [Scene::with_data().lost(), Scene::with_data().press(&[Key::Char('?')]), empty()] {
@@ -151,7 +169,7 @@ fn the_row_the_user_stands_on_is_in_sight() {
 fn every_size_can_be_drawn() {
     let scene = Scene::with_data().lost().press(&[Key::Char('?')]);
     for width in 0..130 {
-        for height in [0, 1, 13, 14, 15, 24, 39, 40, 41] {
+        for height in [0, 1, 15, 16, 17, 24, 39, 40, 41] {
             scene.draw((width, height), FULL);
         }
     }
