@@ -17,7 +17,7 @@ pub struct Replay {
 impl Replay {
     pub(super) fn begin(segments: &[Segment], after: Position) -> Result<(Option<Bytes>, Self), WalError> {
         let begin = segments.iter().rposition(|segment| segment.first() <= after.next()).unwrap_or(0);
-        let mut segments = segments[begin..].to_vec().into_iter();
+        let mut segments = Vec::from(&segments[begin..]).into_iter();
         let Some(first) = segments.next() else { return Ok((None, Self { frames: None, segments })) };
         let (note, frames) = first.read()?;
         Ok((Some(note), Self { frames: Some(frames), segments }))

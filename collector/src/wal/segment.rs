@@ -14,6 +14,7 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Read, Seek, SeekFrom, Write},
+    iter,
     ops::Range,
     path::{Path, PathBuf},
 };
@@ -144,7 +145,7 @@ impl Segment {
     /// Reads all of it to find what is intact.
     pub(super) fn scan(&self) -> Result<Scan, WalError> {
         let (_, mut frames) = self.read()?;
-        let mut intact = vec![0..frames.offset()];
+        let mut intact: Vec<_> = iter::once(0..frames.offset()).collect();
         loop {
             let begin = frames.offset();
             match frames.next_frame() {
