@@ -86,10 +86,14 @@ impl Fresh {
             let writer = source.writer().await?;
             let position = |snapshot: &TableSnapshot| snapshot.position(&writer).unwrap_or(0);
             let positions: Vec<_> = snapshots.iter().map(|(table, snapshot)| (*table, position(snapshot))).collect();
-            source.pending_after(&positions).await
+            Ok((source.pending_after(&positions).await?, writer))
         });
-        let (mut rows, mut bytes) = (Vec::new(), 0);
-        for (source, answer) in self.sources.iter().zip(try_join_all(answers).await?) {
+        let (mut rows, mut bytes, mut writers) = (Vec::new(), 0, HashMap::new());
+        for (source, (answer, writer)) in self.sources.iter().zip(try_join_all(answers).await?) {
+            if let Some(other) = writers.insert(writer, source.name()) {
+                let (source_name, other_name) = (source.name().to_owned(), other.to_owned());
+                return Err(PendingError::Twice { source_name, other_name });
+            }
             match answer {
                 Pending::Rows { tables, received_bytes } => {
                     rows.extend(tables);

@@ -75,4 +75,12 @@ pub enum PendingError {
         /// The limit.
         limit_bytes: usize,
     },
+    /// One collector under two names: its rows would be in the answer twice.
+    #[error("{source_name} and {other_name} are one collector; name it once in query.collectors")]
+    Twice {
+        /// One name of it.
+        source_name: String,
+        /// Another.
+        other_name: String,
+    },
 }

@@ -60,6 +60,15 @@ async fn a_collector_that_is_always_ahead_ends_the_statement() {
     assert!(matches!(error, QueryError::NoConsistentCut { .. }), "{error}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn one_collector_under_two_names_is_refused() {
+    let test = TestLake::open().await;
+    let (one, other) = (FakeCollector::new(&test.lake, "writer-1"), FakeCollector::new(&test.lake, "writer-1"));
+    let engine = test.engine_with(vec![one, other]);
+    let error = csv(&engine, COUNT, Options::default()).await.unwrap_err().to_string();
+    assert!(error.contains("writer-1 and writer-1 are one collector"), "{error}");
+}
+
 /// Whatever is taken, committed and asked in whatever order: every acknowledged row is in the answer, once.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_history_is_counted_exactly() {

@@ -131,6 +131,9 @@ async fn a_statement_that_needs_too_much_ends_alone() {
         let error = error(&engine, greedy).await;
         assert!(matches!(error, QueryError::Resources(_)), "{greedy}: {error:?}");
     }
-    assert_eq!(engine.reserved_bytes(), 0);
+    // What ran beside the part that failed gives its memory back when it is dropped, which nobody awaits.
+    while engine.reserved_bytes() > 0 {
+        tokio::task::yield_now().await;
+    }
     assert_eq!(value(&engine, "SELECT 1").await, "1");
 }
