@@ -14,9 +14,9 @@ use std::{
 use ratatui::{
     Frame, Terminal,
     crossterm::{
-        cursor::Show,
+        cursor::{MoveTo, Show},
         execute,
-        terminal::{EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode},
+        terminal::{Clear, ClearType, EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode},
     },
     prelude::CrosstermBackend,
 };
@@ -77,8 +77,9 @@ pub(crate) fn is_interactive() -> bool {
 
 fn give_back() {
     if TAKEN.swap(false, Ordering::SeqCst) {
-        // Nobody is left to be told of a terminal that takes nothing any more.
+        // Nobody is left to be told of a terminal that takes nothing any more. The frame is cleared first: tmux would
+        // keep some of its lines, if the size had changed meanwhile.
         let _ = disable_raw_mode();
-        let _ = execute!(stdout(), LeaveAlternateScreen, Show);
+        let _ = execute!(stdout(), Clear(ClearType::All), MoveTo(0, 0), LeaveAlternateScreen, Show);
     }
 }
