@@ -23,7 +23,7 @@ pub(super) fn write(path: &Path, fill: impl FnOnce(&mut File) -> io::Result<()>)
     sync_directory(parent(path))
 }
 
-/// Removes what a crash left of [`write`].
+/// Removes what a crash left of [`write()`].
 pub(super) fn remove_unfinished(directory: &Path) -> Result<(), WalError> {
     for entry in fs::read_dir(directory).map_err(|error| WalError::io("list", directory, error))? {
         let path = entry.map_err(|error| WalError::io("list", directory, error))?.path();
