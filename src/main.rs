@@ -1,2 +1,44 @@
-//! The whole pipeline in one program.
-fn main() {}
+//! `weir`: the whole pipeline in one program, and each of its stations alone.
+
+mod arguments;
+mod demo;
+mod endpoints;
+mod pending;
+mod settings;
+mod sql;
+mod stations;
+mod up;
+
+use std::process::ExitCode;
+
+use arguments::{Arguments, Command};
+use clap::Parser;
+use mimalloc::MiMalloc;
+use weir_station::exit::{self, Failure};
+
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    exit::report("weir", run(arguments.command))
+}
+
+fn run(command: Command) -> Result<(), Failure> {
+    // Two TLS providers are linked in; one must be chosen before the first connection.
+    rustls::crypto::aws_lc_rs::default_provider()
+        .install_default()
+        .map_err(|_| Failure::running("two TLS providers"))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::running)?;
+    runtime.block_on(async {
+        match command {
+            Command::Up(arguments) => up::run(arguments).await,
+            Command::Gateway(arguments) => stations::gateway(arguments).await,
+            Command::Collector(arguments) => stations::collector(arguments).await,
+            Command::Serve(arguments) => stations::serve(arguments).await,
+            Command::Sql(arguments) => sql::run(arguments).await,
+            Command::Top(arguments) => stations::top(arguments).await,
+            Command::Check(arguments) => stations::check(&arguments),
+        }
+    })
+}

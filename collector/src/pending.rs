@@ -123,6 +123,12 @@ impl Pending {
         self.lock().committed.into_iter().min().unwrap_or_default()
     }
 
+    /// The furthest position that any table has committed.
+    #[must_use]
+    pub fn committed_by_any(&self) -> Position {
+        self.lock().committed.into_iter().max().unwrap_or_default()
+    }
+
     /// For each table asked for, the rows of all frames after its position: all at one moment.
     ///
     /// # Errors

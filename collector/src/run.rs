@@ -112,7 +112,7 @@ impl Collector {
             admin: admin_listener.local_addr()?,
         };
         let lake = Arc::new(Lake::open(&config.store).await?);
-        let (wal, opened) = Wal::open(WalConfig {
+        let (mut wal, opened) = Wal::open(WalConfig {
             directory: config.wal.clone(),
             segment_bytes: config.wal_segment.0,
             budget_bytes: config.wal_budget.0,
@@ -128,6 +128,8 @@ impl Collector {
             counters: Arc::clone(&counters),
         });
         let sources = replay(&wal, &flusher, config.flush).await?;
+        // A log that lost its end (a restored backup, say) must not give positions anew that a table has committed.
+        wal.skip_past(pending.committed_by_any(), &sources.to_note())?;
         let (log, log_end) = writer::start(wal, sources, Arc::clone(&pending), Arc::clone(&counters))?;
         let limit = usize::try_from(config.pending_limit.0).unwrap_or(usize::MAX);
         let intake = Intake::new(log.clone(), Arc::clone(&pending), Arc::clone(&counters), limit);

@@ -29,11 +29,11 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    log::init("info", log::Destination::StandardError);
     exit::report("weir-gateway", run(&arguments))
 }
 
 fn run(arguments: &Arguments) -> Result<(), Failure> {
+    log::init("info", &log::Destination::StandardError).map_err(Failure::usage)?;
     let document = Document::load(arguments.config.as_deref()).map_err(Failure::usage)?;
     document.top().value("data", PathBuf::from("weir-data"));
     let config = Config::read(&document);

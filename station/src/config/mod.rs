@@ -49,12 +49,27 @@ impl Document {
     /// # Errors
     /// When the file cannot be read or is no TOML.
     pub fn load(path: Option<&Path>) -> Result<Self, Faults> {
-        let environment = std::env::vars().filter(|(name, _)| name.starts_with(ENVIRONMENT_PREFIX)).collect();
-        let Some(path) = path else { return Self::parse("", environment) };
+        match path {
+            Some(path) => Self::load_with(path, ""),
+            None => Self::parse("", Self::environment()),
+        }
+    }
+
+    /// Reads the file with more text after it, and this process's environment.
+    ///
+    /// # Errors
+    /// When the file cannot be read or is no TOML.
+    pub fn load_with(path: &Path, more: &str) -> Result<Self, Faults> {
         let text = fs::read_to_string(path).map_err(|error| {
             Faults::one(path.display(), format!("cannot be read: {error}"), "a readable file, named by --config")
         })?;
-        Self::parse(&text, environment).map_err(|faults| faults.within(path))
+        Self::parse(&format!("{text}\n{more}"), Self::environment()).map_err(|faults| faults.within(path))
+    }
+
+    /// The variables of this process that stand for keys.
+    #[must_use]
+    pub fn environment() -> Vec<(String, String)> {
+        std::env::vars().filter(|(name, _)| name.starts_with(ENVIRONMENT_PREFIX)).collect()
     }
 
     /// Reads a text, with these environment variables over it.

@@ -1,0 +1,32 @@
+# What there is to do, `just` lists it.
+default:
+    @just --list
+
+# The whole pipeline with demo traffic, on the terminal.
+demo *arguments:
+    cargo run -- up --demo {{arguments}}
+
+# All tests.
+test *arguments:
+    ./test {{arguments}}
+
+# What the gate runs.
+ci:
+    .ci/run
+
+# Formats all code.
+format:
+    cargo fmt --all
+
+# Lints all code, tests included.
+lint:
+    cargo clippy --workspace --all-targets -- -D warnings
+
+# Licences, advisories and duplicate versions of what must be one (needs cargo-deny).
+deny:
+    cargo deny check
+
+# The lean programs, optimised, and their sizes.
+release:
+    cargo build --release -p weir-gateway -p weir-collector -p weir-tui
+    ls -l target/release/weir-gateway target/release/weir-collector target/release/weir-tui

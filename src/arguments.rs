@@ -1,0 +1,95 @@
+//! The command line.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::{Args, Parser, Subcommand};
+use weir_query::format::Format;
+use weir_station::config::Setting;
+
+/// A gateway that measures: serves API traffic, records every request, keeps the records as Delta tables, answers SQL.
+#[derive(Debug, Parser)]
+#[command(name = "weir", version)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run gateway, collector and query in one process
+    Up(Up),
+    /// Run the gateway alone
+    Gateway(Station),
+    /// Run the collector alone
+    Collector(Station),
+    /// Run the query station alone: SQL over HTTP
+    Serve(Station),
+    /// Ask in SQL
+    Sql(Sql),
+    /// Watch the traffic in the terminal
+    Top(weir_tui::Arguments),
+    /// Print the resolved configuration, secrets masked; or every fault in it
+    Check(Station),
+}
+
+/// Arguments of `weir up`.
+#[derive(Args, Debug)]
+pub(crate) struct Up {
+    /// Configuration file; without it everything has its default
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Directory for tables, log and spool [default: ./weir-data]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    /// Bring an upstream, APIs and clients, so that there is traffic to see
+    #[arg(long)]
+    pub(crate) demo: bool,
+    /// Requests a second that the demo's clients send, on average
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=50_000), requires = "demo")]
+    pub(crate) rate: u32,
+    /// Which requests the demo's clients send: the same seed, the same requests
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "demo")]
+    pub(crate) seed: u64,
+    /// End after this time, such as 30s or 5m
+    #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
+    pub(crate) lifetime: Option<Duration>,
+    /// Write a status line a second to standard error in place of the dashboard
+    #[arg(long)]
+    pub(crate) no_tui: bool,
+}
+
+/// Arguments of a station that runs alone.
+#[derive(Args, Debug)]
+pub(crate) struct Station {
+    /// Configuration file; without it everything has its default
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+}
+
+/// Arguments of `weir sql`.
+#[derive(Args, Debug)]
+pub(crate) struct Sql {
+    /// One statement; without it, standard input, or a prompt on a terminal
+    pub(crate) statement: Option<String>,
+    /// Ask this query station [default: the one that runs on ./weir-data, or http://127.0.0.1:7700]
+    #[arg(long, value_name = "URL", conflicts_with = "data")]
+    pub(crate) url: Option<String>,
+    /// Read this data directory, whether Weir runs on it or not
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    /// Form of the answer
+    #[arg(long, default_value = "table", value_parser = format)]
+    pub(crate) format: Format,
+    /// Leave out rows that are acknowledged and not yet committed
+    #[arg(long)]
+    pub(crate) committed_only: bool,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    <Duration as Setting>::parse(text).ok_or_else(|| format!("expected {}", Duration::EXPECTED))
+}
+
+fn format(text: &str) -> Result<Format, String> {
+    text.parse().map_err(|_| "expected table, csv, json or ndjson".to_owned())
+}

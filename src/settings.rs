@@ -1,0 +1,33 @@
+//! The whole configuration file: every station's sections, read together.
+
+use std::path::{Path, PathBuf};
+
+use weir_station::config::{Document, Faults, Resolved};
+
+/// Where tables, log and spool are when nobody says.
+pub(crate) const DEFAULT_DATA: &str = "weir-data";
+
+/// What a configuration file says, to all stations.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    /// The directory for tables, log and spool.
+    pub(crate) data: PathBuf,
+    pub(crate) gateway: weir_gateway::Config,
+    pub(crate) collector: weir_collector::Config,
+    pub(crate) query: weir_query::Config,
+}
+
+impl Settings {
+    /// Reads all sections. `data` stands over the file's key of that name.
+    pub(crate) fn read(document: Document, data: Option<&Path>) -> Result<(Self, Resolved), Faults> {
+        let configured = document.top().value("data", PathBuf::from(DEFAULT_DATA));
+        let data = data.map_or(configured, Path::to_path_buf);
+        let settings = Self {
+            gateway: weir_gateway::Config::read(&document),
+            collector: weir_collector::Config::read(&document, &data),
+            query: weir_query::Config::read(&document.section("query")),
+            data,
+        };
+        Ok((settings, document.finish(&[])?))
+    }
+}

@@ -1,0 +1,81 @@
+//! `weir sql`: finds whom to ask, and asks.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use weir_collector::{offline::Offline, replay::ReplayError, wal::WalError};
+use weir_lake::{Lake, StoreConfig};
+use weir_query::{
+    Config, Engine, Limits, Options,
+    cli::{self, Settings},
+    client::Target,
+    pending::PendingSource,
+};
+use weir_station::{
+    exit::Failure,
+    log::{self, Destination},
+};
+
+use crate::{arguments::Sql, endpoints::Endpoints, pending::InProcess, settings::DEFAULT_DATA};
+
+const DEFAULT_URL: &str = "http://127.0.0.1:7700";
+
+/// Runs `weir sql`.
+pub(crate) async fn run(arguments: Sql) -> Result<(), Failure> {
+    log::init("error", &Destination::StandardError).map_err(Failure::usage)?;
+    let target = target(&arguments).await?;
+    let settings = Settings {
+        format: arguments.format,
+        options: Options { fresh: !arguments.committed_only },
+        ..Settings::default()
+    };
+    let history = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".weir_history"));
+    cli::run(&target, arguments.statement, settings, history).await.map_err(Failure::running)
+}
+
+async fn target(arguments: &Sql) -> Result<Target, Failure> {
+    if let Some(url) = &arguments.url {
+        return Target::station(url).map_err(Failure::usage);
+    }
+    let default = Path::new(DEFAULT_DATA);
+    match &arguments.data {
+        Some(data) => from_data(data).await,
+        None if default.join("tables").is_dir() => from_data(default).await,
+        None => Target::station(DEFAULT_URL).map_err(Failure::usage),
+    }
+}
+
+/// Asks the Weir that runs on a directory; or reads it, its log included, when none does.
+async fn from_data(data: &Path) -> Result<Target, Failure> {
+    let (tables, wal) = (data.join("tables"), data.join("wal"));
+    if !tables.is_dir() {
+        let shown = data.display();
+        return Err(Failure::usage(format!(
+            "{shown} holds no tables; expected a directory that `weir up --data` made"
+        )));
+    }
+    let lake = Lake::open(&StoreConfig::local(&tables)).await.map_err(Failure::usage)?;
+    let mut sources: Vec<Arc<dyn PendingSource>> = Vec::new();
+    if wal.is_dir() {
+        match Offline::read(&wal, &lake).await {
+            Ok(Offline { writer_id, pending }) => {
+                sources.push(Arc::new(InProcess { name: wal.display().to_string(), writer_id, pending }));
+            }
+            // No log was ever begun: everything is in the tables.
+            Err(ReplayError::Wal(WalError::Missing { .. })) => {}
+            Err(ReplayError::Wal(in_use @ WalError::InUse { .. })) => return running(data, &in_use),
+            Err(error) => return Err(Failure::usage(error)),
+        }
+    }
+    let engine = Engine::new(Arc::new(lake), sources, &Limits::from(&Config::default())).map_err(Failure::usage)?;
+    Ok(Target::Engine(Arc::new(engine)))
+}
+
+fn running(data: &Path, in_use: &WalError) -> Result<Target, Failure> {
+    let url = Endpoints::query(data).ok_or_else(|| {
+        Failure::usage(format!("{in_use}; ask its query station: weir sql --url http://127.0.0.1:7700"))
+    })?;
+    Target::station(&url).map_err(Failure::usage)
+}
