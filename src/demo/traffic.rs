@@ -115,7 +115,7 @@ impl Traffic {
         }
         // A level with memory: about a minute's worth of requests pull it back to 1.
         let pull = (1.0 - self.level) / (60.0 * self.rate);
-        let push = (self.random.f64() - 0.5) / (3.0 * self.rate.sqrt());
+        let push = (self.random.f64() - 0.5) / (12.0 * self.rate.sqrt());
         self.level = (self.level + pull + push).clamp(0.65, 1.35);
         let burst = if self.in_burst { 3.0 } else { 1.0 };
         let mean = 1.0 / (self.rate * self.level * burst);

@@ -144,7 +144,7 @@ async fn start(settings: Settings, parts: &mut Parts) -> Result<Started, Failure
     let gateway = Gateway::start(gateway_config).await.map_err(Failure::usage)?;
     let (address, admin) = (gateway.address(), gateway.admin());
     let endpoints = Endpoints::write(&settings.data, address, admin, &addresses, query).map_err(Failure::usage)?;
-    let report = Report::new(engine, gateway.instance(), gateway.stats(), collector.counters(), collector.pending());
+    let report = Report::new(engine, gateway.instance(), gateway.stats(), collector.pending());
     parts.start(COLLECTOR, |stop| collector.run(stop));
     parts.start(QUERY, |stop| server.run(stop));
     parts.start(GATEWAY, |stop| gateway.run(stop));

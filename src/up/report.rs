@@ -8,7 +8,7 @@ use std::{
 };
 
 use serde_json::Value;
-use weir_collector::{Counters, Pending};
+use weir_collector::Pending;
 use weir_gateway::Stats;
 use weir_query::{
     Engine,
@@ -27,7 +27,6 @@ pub(super) struct Report {
     /// The gateway's `service.instance.id`: its records bear it as their source.
     instance: String,
     stats: Arc<Stats>,
-    counters: Arc<Counters>,
     pending: Arc<Pending>,
     begun: Instant,
     begun_seconds: u64,
@@ -38,7 +37,6 @@ impl Report {
         engine: Arc<Engine>,
         instance: &str,
         stats: Arc<Stats>,
-        counters: Arc<Counters>,
         pending: Arc<Pending>,
     ) -> Self {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -46,7 +44,6 @@ impl Report {
             target: Target::Engine(engine),
             instance: instance.to_owned(),
             stats,
-            counters,
             pending,
             begun: Instant::now(),
             begun_seconds: since.as_secs(),
@@ -62,11 +59,11 @@ impl Report {
             Err(error) => format!("no answer in SQL: {error}"),
         };
         eprintln!(
-            "{:>5}s  answered {}  recorded {}  stored {}  pending {}  {latency}  dropped {}  resent {}",
+            "{:>5}s  answered {}  recorded {}  acknowledged {}  pending {}  {latency}  dropped {}  resent {}",
             self.begun.elapsed().as_secs(),
             tally.map_or(self.stats.answered(), Tally::answered),
             self.stats.logs.offered(),
-            self.counters.stored.get(),
+            self.stats.logs.sent(),
             self.pending.records(),
             self.stats.logs.dropped() + self.stats.traces.dropped(),
             self.stats.logs.resent_batches(),
