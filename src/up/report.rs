@@ -33,12 +33,7 @@ pub(super) struct Report {
 }
 
 impl Report {
-    pub(super) fn new(
-        engine: Arc<Engine>,
-        instance: &str,
-        stats: Arc<Stats>,
-        pending: Arc<Pending>,
-    ) -> Self {
+    pub(super) fn new(engine: Arc<Engine>, instance: &str, stats: Arc<Stats>, pending: Arc<Pending>) -> Self {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Self {
             target: Target::Engine(engine),

@@ -1,1 +1,14 @@
-//! Stories.
+//! Stories of the whole pipeline: real processes, real sockets, and an oracle that knows the exact answer.
+//!
+//! One binary. Each module tells of one promise; invariants are cited by their numbers in ARCHITECTURE.md.
+#![allow(clippy::unwrap_used, missing_docs, reason = "a story fails where it breaks off")]
+
+mod pipeline;
+
+mod bad_input;
+mod collector_away;
+mod configuration;
+mod crash;
+mod demo;
+mod exact;
+mod sql_command;

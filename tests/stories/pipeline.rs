@@ -1,0 +1,117 @@
+//! The pipeline under test: `weir up`, or its stations as processes of their own.
+
+use std::{collections::BTreeMap, fs, path::PathBuf};
+
+use serde_json::Value;
+use tempfile::TempDir;
+use weir_tests::{Oracle, Process, ask, free_port};
+
+pub(crate) const WEIR: &str = env!("CARGO_BIN_EXE_weir");
+
+/// Every address on a free port.
+pub(crate) const FREE_PORTS: &str = "[gateway]\nlisten = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n\
+    [collector]\ngrpc = \"127.0.0.1:0\"\nhttp = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n\
+    [query]\nlisten = \"127.0.0.1:0\"\n";
+
+/// `weir up` in one process.
+pub(crate) struct Up {
+    pub(crate) directory: TempDir,
+    pub(crate) process: Process,
+    pub(crate) gateway: String,
+    pub(crate) query: String,
+    pub(crate) collector_http: String,
+}
+
+impl Up {
+    pub(crate) async fn start(more: &str) -> Self {
+        let directory = TempDir::new().unwrap();
+        fs::write(directory.path().join("weir.toml"), format!("{FREE_PORTS}{more}")).unwrap();
+        Self::start_in(directory).await
+    }
+
+    /// In a directory that has a `weir.toml`, and perhaps data of an earlier life.
+    pub(crate) async fn start_in(directory: TempDir) -> Self {
+        let arguments = ["up", "--no-tui", "--config", "weir.toml", "--data", "data"];
+        let mut process = Process::start(WEIR, "up", directory.path(), &arguments).unwrap();
+        let endpoints = process.wrote(&directory.path().join("data/endpoints.json")).await.unwrap();
+        let address = |name: &str| endpoints[name].as_str().unwrap().to_owned();
+        let (gateway, query, collector_http) = (address("gateway"), address("query"), address("collector_http"));
+        Self { directory, process, gateway, query, collector_http }
+    }
+}
+
+/// The stations, each a process of its own, on one configuration file.
+pub(crate) struct Stations {
+    pub(crate) directory: TempDir,
+}
+
+impl Stations {
+    /// `more` stands after the addresses.
+    pub(crate) fn new(more: &str) -> Self {
+        let directory = TempDir::new().unwrap();
+        let (grpc, admin) = (free_port().unwrap(), free_port().unwrap());
+        let config = format!(
+            "data = \"data\"\n[gateway]\nlisten = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n\
+             [collector]\ngrpc = \"127.0.0.1:{grpc}\"\nhttp = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:{admin}\"\nflush_interval = \"1s\"\n\
+             [query]\nlisten = \"127.0.0.1:0\"\ncollectors = [\"http://127.0.0.1:{admin}\"]\n\
+             [gateway.telemetry]\ncollector = \"http://127.0.0.1:{grpc}\"\n{more}"
+        );
+        fs::write(directory.path().join("weir.toml"), config).unwrap();
+        Self { directory }
+    }
+
+    pub(crate) async fn gateway(&self) -> (Process, String) {
+        let (process, logged) = self.start("gateway", "gateway listens").await;
+        (process, format!("http://{}", logged["address"].as_str().unwrap()))
+    }
+
+    pub(crate) async fn collector(&self) -> Process {
+        self.start("collector", "collector listens").await.0
+    }
+
+    pub(crate) async fn query(&self) -> (Process, String) {
+        let (process, logged) = self.start("serve", "query listens for SQL over HTTP").await;
+        (process, format!("http://{}", logged["address"].as_str().unwrap()))
+    }
+
+    async fn start(&self, command: &str, message: &str) -> (Process, Value) {
+        let arguments = [command, "--config", "weir.toml"];
+        let mut process = Process::start(WEIR, command, self.directory.path(), &arguments).unwrap();
+        let logged = process.logged(message).await.unwrap();
+        (process, logged)
+    }
+
+    pub(crate) fn data(&self) -> PathBuf {
+        self.directory.path().join("data")
+    }
+}
+
+/// `requests` and `metrics` say exactly what the clients saw (I4, I5, I9).
+pub(crate) async fn assert_exact(query: &str, oracle: &Oracle) {
+    let requests = Oracle::from_rows(&ask(query, Oracle::QUESTION).await.unwrap()).unwrap();
+    assert_eq!(&requests, oracle, "requests");
+    let columns = [
+        "requests",
+        "status_2xx",
+        "status_3xx",
+        "status_4xx",
+        "status_5xx",
+        "ok",
+        "throttled",
+        "invalid_api_key",
+        "not_found",
+    ];
+    let sums: Vec<_> = columns.iter().map(|column| format!("sum({column}) as {column}")).collect();
+    let question = format!(
+        "select api, stage, route, method, {}, sum(sketch_count(latency)) as sketched from metrics group by api, stage, route, method",
+        sums.join(", ")
+    );
+    let mut cells = BTreeMap::new();
+    for row in ask(query, &question).await.unwrap() {
+        assert_eq!(row["sketched"], row["requests"], "{row}");
+        let key = ["api", "stage", "route", "method"].map(|name| row[name].as_str().unwrap().to_owned());
+        let counts = columns.iter().map(|column| ((*column).to_owned(), row[column].as_u64().unwrap()));
+        cells.insert(key, counts.filter(|(_, count)| *count > 0).collect::<BTreeMap<_, _>>());
+    }
+    assert_eq!(cells, oracle.by_cell(), "metrics");
+}
