@@ -11,7 +11,7 @@ use serde_json::Value;
 use tokio::task::JoinSet;
 
 /// A key that the gateway of the stories knows.
-pub const API_KEY: &str = "stories-0123456789-key";
+const API_KEY: &str = "stories-0123456789-key";
 
 /// What requests are counted by: api, stage, route, method, status, outcome.
 pub type Key = (String, String, String, String, u64, String);

@@ -16,11 +16,11 @@ const REQUIREMENTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/seaweedfs.txt")
 const VERSION: &str = "4.48";
 
 /// Credentials that the server knows.
-pub const ACCESS_KEY: &str = "stories";
+const ACCESS_KEY: &str = "stories";
 /// Their secret half.
-pub const SECRET_KEY: &str = "stories-secret";
+const SECRET_KEY: &str = "stories-secret";
 /// The bucket.
-pub const BUCKET: &str = "lake";
+const BUCKET: &str = "lake";
 
 /// A running S3 server with an empty bucket.
 #[derive(Debug)]

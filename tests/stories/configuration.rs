@@ -36,7 +36,7 @@ async fn every_fault_is_named_at_once_with_its_place_and_what_would_be_right() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_resolved_configuration_masks_secrets() {
     let exit = check(
-        "[[api_key]]\nid = \"k\"\nkey = \"hush-hush-hush-hush-hush\"\n[store.s3]\nsecret_access_key = \"hush\"\n",
+        "[[api_key]]\nid = \"k\"\nkey = \"hush-hush-hush-hush-hush\"\n[store.s3]\naccess_key_id = \"a\"\nsecret_access_key = \"hush\"\n",
     )
     .await;
     assert_eq!(exit.code, Some(0), "{}", exit.stderr);
