@@ -157,7 +157,7 @@ async fn forward(
         Ok((response, lease)) => Ok(Answer::Integration(response, lease, deadline)),
         Err(error) => {
             exchange.integration_ends();
-            Err(Refusal::with_detail(outcome_of(&error, upload), error))
+            Err(Refusal::with_detail(outcome_of(&error, upload), error.to_string()))
         }
     }
 }

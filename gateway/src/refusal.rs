@@ -29,8 +29,8 @@ impl Refusal {
     }
 
     /// A refusal with what went wrong, for the operator.
-    pub(crate) fn with_detail(outcome: Outcome, detail: impl ToString) -> Self {
-        Self { detail: Some(detail.to_string()), ..Self::new(outcome) }
+    pub(crate) fn with_detail(outcome: Outcome, detail: impl Into<String>) -> Self {
+        Self { detail: Some(detail.into()), ..Self::new(outcome) }
     }
 
     /// A limit that refused; a token comes in this many nanoseconds.

@@ -158,7 +158,7 @@ impl JwtAuthorizer {
             }
             Err(error) => {
                 tracing::warn!(%error, "token refused");
-                Err(Refusal::with_detail(Outcome::AuthorizerFailure, error))
+                Err(Refusal::with_detail(Outcome::AuthorizerFailure, error.to_string()))
             }
         }
     }
