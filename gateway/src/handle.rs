@@ -65,6 +65,8 @@ pub(crate) async fn handle(
             response.map(|body| ResponseBody::fixed(body, exchange, upload, Outcome::Ok))
         }
         Ok(Answer::Integration(mut response, lease, deadline)) => {
+            // The client's connection has its own version: an HTTP/1.0 server behind must not end its keep-alive.
+            *response.version_mut() = http::Version::HTTP_11;
             remove_hop_by_hop(response.headers_mut());
             let status = response.status().as_u16();
             exchange.record.integration_status = Some(status);

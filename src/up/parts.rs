@@ -38,10 +38,13 @@ impl Parts {
         self.stops.insert(name, stop);
     }
 
-    /// Waits until a part ends by itself.
+    /// Waits until a part ends by itself; it needs no [`Self::end`] any more.
     pub(super) async fn first_end(&mut self) -> (&'static str, Result<(), Failure>) {
         match self.running.join_next().await {
-            Some(Ok(ended)) => ended,
+            Some(Ok((name, ended))) => {
+                self.stops.remove(name);
+                (name, ended)
+            }
             Some(Err(panic)) => ("a part", Err(Failure::running(panic))),
             None => std::future::pending().await,
         }
@@ -61,5 +64,39 @@ impl Parts {
                 None => return Ok(()),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use super::*;
+
+    async fn until(stop: CancellationToken) -> Result<(), Infallible> {
+        stop.cancelled().await;
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn a_part_that_ended_by_itself_does_not_hold_up_the_end_of_the_others() {
+        let mut parts = Parts::default();
+        parts.start("one", |_| std::future::ready(Ok::<_, Infallible>(())));
+        parts.start("two", until);
+        parts.start("three", until);
+        assert_eq!(parts.first_end().await.0, "one");
+        for name in ["one", "three", "two", "never started"] {
+            assert!(parts.end(name).await.is_ok());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_failure_of_a_part_is_told_when_it_is_ended() {
+        let mut parts = Parts::default();
+        parts.start("one", |stop| async move {
+            stop.cancelled().await;
+            Err("broken")
+        });
+        assert_eq!(parts.end("one").await.unwrap_err().to_string(), "broken");
     }
 }
