@@ -44,7 +44,7 @@ async fn answer(request: Request) -> Response {
     tokio::time::sleep(think_time(&path, draw)).await;
     let draw = draw >> 32;
     if path.starts_with("/payments") && draw % 100 < 25 {
-        let status = if draw % 2 == 0 { StatusCode::BAD_GATEWAY } else { StatusCode::SERVICE_UNAVAILABLE };
+        let status = if draw.is_multiple_of(2) { StatusCode::BAD_GATEWAY } else { StatusCode::SERVICE_UNAVAILABLE };
         return (status, "the bank does not answer\n").into_response();
     }
     if draw % 1_000 < 3 {
@@ -64,7 +64,7 @@ fn think_time(path: &str, draw: u64) -> Duration {
     let uniform = |shift: u32| f64::from(u16::try_from(draw >> shift & 0xffff).unwrap_or(0)) / 65_536.0;
     // The sum of uniform draws is nearly normal.
     let normal = (uniform(0) + uniform(16) + uniform(32) + uniform(48) - 2.0) * 1.73;
-    let tail = if draw % 200 == 0 { 10.0 } else { 1.0 };
+    let tail = if draw.is_multiple_of(200) { 10.0 } else { 1.0 };
     let time = MEDIAN.mul_f64((normal * 0.7).exp() * tail);
     if path.starts_with("/reports") { Duration::from_millis(400) + time * 20 } else { time }
 }
