@@ -39,7 +39,7 @@ pub(crate) struct Up {
     /// Configuration file; without it everything has its default
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
-    /// Directory for tables, log and spool [default: ./weir-data]
+    /// Directory for tables and log [default: ./weir-data]
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
     /// Bring an upstream, APIs and clients, so that there is traffic to see

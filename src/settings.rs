@@ -4,13 +4,13 @@ use std::path::{Path, PathBuf};
 
 use weir_station::config::{Document, Faults, Resolved};
 
-/// Where tables, log and spool are when nobody says.
+/// Where tables and log are when nobody says.
 pub(crate) const DEFAULT_DATA: &str = "weir-data";
 
 /// What a configuration file says, to all stations.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
-    /// The directory for tables, log and spool.
+    /// The directory for tables and log.
     pub(crate) data: PathBuf,
     pub(crate) gateway: weir_gateway::Config,
     pub(crate) collector: weir_collector::Config,
