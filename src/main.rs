@@ -20,6 +20,7 @@ use weir_station::exit::{self, Failure};
 static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
+    weir_station::crash::obey_environment();
     let arguments = Arguments::parse();
     exit::report("weir", run(arguments.command))
 }

@@ -158,7 +158,7 @@ mod tests {
     use super::*;
 
     fn source(instance: &str, sequence: u64) -> Source {
-        let stamp = BatchStamp { sequence, offered: sequence * 10, dropped: sequence };
+        let stamp = BatchStamp { sequence, offered: sequence * 10, dropped: sequence, doubtful: false };
         Source { service: "s".into(), instance: instance.into(), stamp: Some(stamp) }
     }
 

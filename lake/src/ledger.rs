@@ -32,6 +32,11 @@ pub struct LedgerRow {
     pub stored: u64,
     /// Batches that are missing in the source's numbering.
     pub gaps: u64,
+    /// Records among the stored ones that another collector, which never answered, may have stored too.
+    pub doubtful: u64,
+    /// Frames of the write-ahead log that were damaged and left out; on rows of the log itself, whose source is its
+    /// writer id and whose signal is `wal`. A frame is one message, of one record or many.
+    pub damaged_frames: u64,
 }
 
 /// One row for each.
@@ -52,6 +57,8 @@ pub fn batch(ledger: &[LedgerRow]) -> RecordBatch {
             bigints(all().map(|row| row.rejected)),
             bigints(all().map(|row| row.stored)),
             bigints(all().map(|row| row.gaps)),
+            bigints(all().map(|row| row.doubtful)),
+            bigints(all().map(|row| row.damaged_frames)),
         ],
     )
 }

@@ -164,7 +164,9 @@ fn metrics() -> Vec<Field> {
 
 fn ledger() -> Vec<Field> {
     let mut fields = vec![time("time"), text("source"), text("service"), text("signal")];
-    fields.extend(["offered", "dropped", "received", "duplicate", "rejected", "stored", "gaps"].map(bigint));
+    let counts =
+        ["offered", "dropped", "received", "duplicate", "rejected", "stored", "gaps", "doubtful", "damaged_frames"];
+    fields.extend(counts.map(bigint));
     fields
 }
 

@@ -20,6 +20,8 @@ pub const BATCH_SEQUENCE: &str = "weir.batch.sequence";
 pub const RECORDS_OFFERED: &str = "weir.records.offered";
 /// Records of this signal that the source dropped since its start.
 pub const RECORDS_DROPPED: &str = "weir.records.dropped";
+/// Whether another collector, which never answered, may have kept the batch too.
+pub const BATCH_DOUBTFUL: &str = "weir.batch.doubtful";
 
 // Record and span, by OpenTelemetry's conventions.
 /// Route template.

@@ -21,6 +21,8 @@ pub struct BatchStamp {
     pub offered: u64,
     /// Records that the source had to drop so far.
     pub dropped: u64,
+    /// Whether the batch was sent to another collector before, which never answered: it may have kept it too.
+    pub doubtful: bool,
 }
 
 /// Records of one source, in one message.

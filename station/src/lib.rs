@@ -4,6 +4,7 @@
 
 pub mod admin;
 pub mod config;
+pub mod crash;
 pub mod exit;
 pub mod listener;
 pub mod log;

@@ -108,7 +108,11 @@ impl Generation {
                         row.dropped += growth.dropped;
                         row.gaps += growth.gaps;
                         row.rejected += part.rejected;
-                        row.stored += part.received - part.rejected;
+                        let stored = part.received - part.rejected;
+                        row.stored += stored;
+                        if part.source.stamp.is_some_and(|stamp| stamp.doubtful) {
+                            row.doubtful += stored;
+                        }
                     }
                     Taken::Duplicate => row.duplicate += part.received,
                 }

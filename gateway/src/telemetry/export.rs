@@ -105,7 +105,7 @@ impl Exporter {
             let (offered, dropped) = (stats.offered(), stats.dropped());
             if !batch.is_empty() || dropped != dropped_told {
                 sequence += 1;
-                let stamp = BatchStamp { sequence, offered, dropped };
+                let stamp = BatchStamp { sequence, offered, dropped, doubtful: false };
                 let source =
                     Source { service: SERVICE.to_owned(), instance: self.instance.clone(), stamp: Some(stamp) };
                 let body = Bytes::from(T::encode(&source, &batch));

@@ -85,7 +85,7 @@ async fn what_may_be_asked_is_answered() {
         ("EXPLAIN ANALYZE SELECT * FROM requests", "output_rows"),
         ("SELECT date_bin(INTERVAL '1 hour', time) AS t, count(*) FROM requests GROUP BY t", "2026-11-23T00:00:00Z,2"),
         ("SELECT route, p99(latency), sum(requests) FROM metrics GROUP BY route", "route"),
-        ("SELECT count(*) FROM information_schema.columns WHERE table_name = 'ledger'", "12"),
+        ("SELECT count(*) FROM information_schema.columns WHERE table_name = 'ledger'", "14"),
         ("SELECT a.time, b.time FROM requests a JOIN requests b USING (request_id)", "time,time_2"),
     ] {
         let text = csv(&engine, sql, Options::default()).await.unwrap_or_else(|error| panic!("{sql}: {error}"));

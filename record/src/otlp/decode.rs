@@ -52,7 +52,7 @@ struct Origin {
 impl Origin {
     fn read(resource: Option<Resource>) -> Self {
         let mut origin = Self { source: Source::default(), environment: None, attributes: BTreeMap::new() };
-        let (mut sequence, mut offered, mut dropped) = (None, None, None);
+        let (mut sequence, mut offered, mut dropped, mut doubtful) = (None, None, None, false);
         for (key, value) in pairs(resource.unwrap_or_default().attributes) {
             match key.as_str() {
                 keys::SERVICE_NAME => origin.source.service = into_text(value),
@@ -61,6 +61,7 @@ impl Origin {
                 keys::BATCH_SEQUENCE => sequence = as_integer(&value),
                 keys::RECORDS_OFFERED => offered = as_integer(&value),
                 keys::RECORDS_DROPPED => dropped = as_integer(&value),
+                keys::BATCH_DOUBTFUL => doubtful = matches!(value, Value::BoolValue(true)),
                 _ => drop(origin.attributes.insert(key, into_text(value))),
             }
         }
@@ -69,6 +70,7 @@ impl Origin {
             sequence,
             offered: offered.unwrap_or(0),
             dropped: dropped.unwrap_or(0),
+            doubtful,
         });
         origin
     }

@@ -43,6 +43,9 @@ fn resource(source: &Source) -> Resource {
         attributes.push(integer_attribute(keys::BATCH_SEQUENCE, stamp.sequence));
         attributes.push(integer_attribute(keys::RECORDS_OFFERED, stamp.offered));
         attributes.push(integer_attribute(keys::RECORDS_DROPPED, stamp.dropped));
+        if stamp.doubtful {
+            attributes.push(attribute(keys::BATCH_DOUBTFUL, Value::BoolValue(true)));
+        }
     }
     Resource { attributes, ..Default::default() }
 }

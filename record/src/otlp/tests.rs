@@ -19,9 +19,9 @@ fn attributes() -> impl Strategy<Value = BTreeMap<String, String>> {
 }
 
 prop_compose! {
-    fn source()(service in name(), instance in "[a-z0-9-]{1,36}", stamp in any::<Option<(u32, u32, u32)>>()) -> Source {
-        let stamp = stamp.map(|(sequence, offered, dropped)| BatchStamp {
-            sequence: sequence.into(), offered: offered.into(), dropped: dropped.into(),
+    fn source()(service in name(), instance in "[a-z0-9-]{1,36}", stamp in any::<Option<(u32, u32, u32, bool)>>()) -> Source {
+        let stamp = stamp.map(|(sequence, offered, dropped, doubtful)| BatchStamp {
+            sequence: sequence.into(), offered: offered.into(), dropped: dropped.into(), doubtful,
         });
         Source { service, instance, stamp }
     }
