@@ -6,7 +6,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use weir_collector::wal::Position;
+use weir_collector::{pending::NotNow, wal::Position};
 use weir_lake::Table;
 use weir_query::pending::{Pending, PendingError, PendingSource};
 
@@ -35,7 +35,8 @@ impl PendingSource for InProcess {
         let now_us = i64::try_from(since.as_micros()).unwrap_or(i64::MAX);
         Ok(match self.pending.after(&asked, now_us) {
             Ok(tables) => Pending::Rows { tables, received_bytes: 0 },
-            Err(_) => Pending::Gone,
+            Err(NotNow::Gone { .. }) => Pending::Gone,
+            Err(NotNow::Lags { loaded, newest }) => Pending::Lags { loaded: loaded.get(), newest: newest.get() },
         })
     }
 }

@@ -70,13 +70,5 @@ async fn until_signal<F: Future<Output = Result<(), Failure>>>(
     run: impl FnOnce(CancellationToken) -> F,
 ) -> Result<(), Failure> {
     let shutdown = CancellationToken::new();
-    let work = run(shutdown.clone());
-    let work = async {
-        let ended = work.await;
-        shutdown.cancel();
-        ended
-    };
-    let (ended, signals) = tokio::join!(work, exit::on_signal(shutdown.clone()));
-    signals.map_err(Failure::running)?;
-    ended
+    exit::on_signals(shutdown.clone(), run(shutdown)).await
 }

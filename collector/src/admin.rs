@@ -4,7 +4,8 @@
 //! `{"tables": {"requests": 12, "metrics": 9}}` answers with the rows that follow these positions, all taken at one
 //! moment: for each table asked for, in the order of [`Table::ALL`], one byte for the table, eight (little endian) for
 //! a length, and as many bytes of Arrow IPC stream; none for a table without pending rows. `410 Gone` with
-//! `{"committed": {…}}` says that a table has committed beyond the position.
+//! `{"committed": {…}}` says that a table has committed beyond the position; `503` with `{"lags": {…}}` that some of the
+//! rows stand in the log alone and are being read.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -12,7 +13,10 @@ use arrow::{array::RecordBatch, error::ArrowError, ipc::writer::StreamWriter};
 use axum::{
     Json, Router,
     extract::State,
-    http::{StatusCode, header::CONTENT_TYPE},
+    http::{
+        StatusCode,
+        header::{CONTENT_TYPE, RETRY_AFTER},
+    },
     response::{IntoResponse, Response},
     routing::{get, post},
 };
@@ -20,7 +24,7 @@ use serde_json::{Value, json};
 use weir_lake::Table;
 use weir_station::{admin, metrics::Text};
 
-use crate::{Counters, Pending, intake::now_us, wal::Position};
+use crate::{Counters, Pending, intake::now_us, pending::NotNow, wal::Position};
 
 /// What the admin address shows.
 #[derive(Clone, Debug)]
@@ -54,8 +58,12 @@ impl Admin {
         text.counter("weir_collector_wal_syncs_total", "Fsyncs of the write-ahead log.", counters.syncs.get());
         text.counter("weir_collector_flushes_total", "Flushes that every table committed.", counters.flushes.get());
         text.counter("weir_collector_commit_retries_total", "Commits tried again.", counters.commit_retries.get());
-        text.gauge("weir_collector_pending_records", "Access records not yet committed.", self.pending.records());
+        let help = "Access records in memory that are not yet committed.";
+        text.gauge("weir_collector_pending_records", help, self.pending.records());
         text.gauge("weir_collector_pending_bytes", "Memory of rows not yet committed.", self.pending.bytes() as u64);
+        let help = "Messages that stand in the write-ahead log alone, because memory is full or after a start.";
+        text.gauge("weir_collector_lag_messages", help, self.pending.lag_frames());
+        text.gauge("weir_collector_wal_bytes", "Size of the write-ahead log.", counters.wal_bytes.get());
         text
     }
 }
@@ -69,18 +77,26 @@ async fn pending(State(admin): State<Admin>, question: Json<Value>) -> Response 
         Ok(asked) => asked,
         Err(text) => return (StatusCode::BAD_REQUEST, Json(json!({ "error": text }))).into_response(),
     };
-    let gone = match admin.pending.after(&asked, now_us()) {
+    let not_now = match admin.pending.after(&asked, now_us()) {
         Ok(answer) => {
             return match encode(&answer) {
                 Ok(body) => ([(CONTENT_TYPE, "application/octet-stream")], body).into_response(),
                 Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
             };
         }
-        Err(gone) => gone,
+        Err(not_now) => not_now,
     };
-    let committed: BTreeMap<_, _> =
-        gone.committed.into_iter().map(|(table, position)| (table.name(), position.get())).collect();
-    (StatusCode::GONE, Json(json!({ "committed": committed }))).into_response()
+    match not_now {
+        NotNow::Gone { committed } => {
+            let committed: BTreeMap<_, _> =
+                committed.into_iter().map(|(table, position)| (table.name(), position.get())).collect();
+            (StatusCode::GONE, Json(json!({ "committed": committed }))).into_response()
+        }
+        NotNow::Lags { loaded, newest } => {
+            let lags = json!({ "lags": { "loaded": loaded.get(), "newest": newest.get() } });
+            (StatusCode::SERVICE_UNAVAILABLE, [(RETRY_AFTER, "1")], Json(lags)).into_response()
+        }
+    }
 }
 
 fn read_question(question: &Value) -> Result<Vec<(Table, Position)>, String> {

@@ -29,8 +29,10 @@ pub struct Config {
     pub wal_budget: ByteSize,
     /// When to flush.
     pub flush: FlushPolicy,
-    /// The most memory that pending rows may take.
-    pub pending_limit: ByteSize,
+    /// Memory of the whole collector, of which each part of it has its share.
+    pub memory: ByteSize,
+    /// How long the last commits may take when the process is asked to end.
+    pub shutdown_deadline: Duration,
     /// Where the tables are.
     pub store: StoreConfig,
 }
@@ -52,9 +54,10 @@ impl Config {
             wal_budget: size("wal_budget", ByteSize::mebibytes(2_048)),
             flush: FlushPolicy {
                 interval: section.value("flush_interval", Duration::from_secs(60)),
-                bytes: usize::try_from(size("flush_size", ByteSize::mebibytes(64)).0).unwrap_or(usize::MAX),
+                bytes: usize::try_from(size("flush_size", ByteSize::mebibytes(32)).0).unwrap_or(usize::MAX),
             },
-            pending_limit: size("pending_limit", ByteSize::mebibytes(512)),
+            memory: size("memory", ByteSize::mebibytes(256)),
+            shutdown_deadline: section.value("shutdown_deadline", Duration::from_secs(30)),
             store: StoreConfig::read(&document.section("store"), &data.join("tables").display().to_string()),
         };
         config.check(&section);
@@ -68,8 +71,14 @@ impl Config {
         if self.wal_segment < ByteSize::mebibytes(1) {
             section.fault("wal_segment", "is less than 1MiB", "at least \"1MiB\"");
         }
-        if (self.flush.bytes as u64) > self.pending_limit.0 / 2 {
-            section.fault("flush_size", "is more than half of pending_limit", "at most half of pending_limit");
+        if self.flush.bytes > self.pending_bytes() / 2 {
+            section.fault("flush_size", "is more than an eighth of memory", "at most an eighth of memory");
         }
+    }
+
+    /// The share of rows that wait to be committed, bytes: a quarter. Beyond it they wait in the log alone.
+    #[must_use]
+    pub fn pending_bytes(&self) -> usize {
+        usize::try_from(self.memory.0 / 4).unwrap_or(usize::MAX)
     }
 }

@@ -19,6 +19,23 @@ impl Counter {
     }
 }
 
+/// A number that goes up and down.
+#[derive(Debug, Default)]
+pub struct Gauge(AtomicU64);
+
+impl Gauge {
+    /// Sets it.
+    pub fn set(&self, value: u64) {
+        self.0.store(value, Relaxed);
+    }
+
+    /// Its value.
+    #[must_use]
+    pub fn get(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
 /// All of the collector's counters, since its start.
 #[derive(Debug, Default)]
 pub struct Counters {
@@ -40,4 +57,6 @@ pub struct Counters {
     pub flushes: Counter,
     /// Commits that had to be tried again.
     pub commit_retries: Counter,
+    /// Bytes that the write-ahead log takes on disk.
+    pub wal_bytes: Gauge,
 }

@@ -12,15 +12,12 @@ use std::{
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use weir_lake::{Append, CommitError, Lake, Table};
+use weir_station::crash_point;
 
 use crate::{Counters, Pending, intake::now_us, pending::Generation, writer::WriterHandle};
 
 /// How often it is looked whether a flush is due.
-const TICK: Duration = Duration::from_millis(200);
-
-/// The first pause after a failed commit; it doubles up to [`LONGEST_PAUSE`].
-const FIRST_PAUSE: Duration = Duration::from_millis(200);
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+const TICK: Duration = Duration::from_millis(50);
 
 /// When a flush is due.
 #[derive(Clone, Copy, Debug)]
@@ -36,6 +33,26 @@ impl FlushPolicy {
     #[must_use]
     pub fn is_due(&self, since_last: Duration, open_bytes: usize) -> bool {
         open_bytes > 0 && (since_last >= self.interval || open_bytes >= self.bytes)
+    }
+}
+
+/// The pauses between tries of something that the store refuses: each up to twice as long as the one before, and none
+/// of them exactly as long as another station's.
+#[derive(Debug)]
+pub(crate) struct Pauses(Duration);
+
+impl Pauses {
+    const FIRST: Duration = Duration::from_millis(200);
+    const LONGEST: Duration = Duration::from_secs(30);
+
+    pub(crate) const fn new() -> Self {
+        Self(Self::FIRST)
+    }
+
+    pub(crate) fn next(&mut self) -> Duration {
+        let pause = self.0.mul_f64(0.5 + fastrand::f64() / 2.0);
+        self.0 = (self.0 * 2).min(Self::LONGEST);
+        pause
     }
 }
 
@@ -73,15 +90,22 @@ impl Flusher {
         }
     }
 
+    /// Commits all that is in memory; tries again until it is done. What stands in the log alone stays there.
+    pub async fn flush_all(&self) {
+        while self.pending.seal().is_some() {
+            self.flush().await;
+        }
+    }
+
     /// Commits one generation; tries again until it is done.
     async fn flush(&self) {
-        let mut pause = FIRST_PAUSE;
+        let mut pauses = Pauses::new();
         while let Err(error) = self.try_flush().await {
             self.counters.commit_retries.add(1);
-            let retryable = error.is_retryable();
-            tracing::warn!(%error, retryable, pause_ms = pause.as_millis(), "commit failed; the rows are kept, trying again");
-            sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
+            let (retryable, pause) = (error.is_retryable(), pauses.next());
+            let pause_ms = pause.as_millis();
+            tracing::warn!(%error, retryable, pause_ms, "commit failed; the rows are kept, trying again");
+            sleep(pause).await;
         }
     }
 
@@ -92,9 +116,11 @@ impl Flusher {
     /// When a table could not commit.
     pub async fn try_flush(&self) -> Result<bool, CommitError> {
         let Some(generation) = self.pending.seal() else { return Ok(false) };
+        crash_point!("flush::sealed");
         let begun = Instant::now();
         for table in Table::ALL {
             self.commit(table, &generation).await?;
+            crash_point!("flush::table_committed");
         }
         self.pending.release();
         self.counters.flushes.add(1);
@@ -104,6 +130,7 @@ impl Flusher {
             elapsed_ms = begun.elapsed().as_millis(),
             "flushed"
         );
+        crash_point!("flush::committed");
         Ok(true)
     }
 
@@ -131,5 +158,13 @@ mod tests {
         assert!(!policy.is_due(Duration::from_secs(59), 99));
         assert!(policy.is_due(Duration::from_secs(60), 1));
         assert!(policy.is_due(Duration::ZERO, 100));
+    }
+
+    #[test]
+    fn pauses_grow_to_a_bound_and_differ() {
+        let mut pauses = Pauses::new();
+        let taken: Vec<_> = std::iter::repeat_with(|| pauses.next()).take(20).collect();
+        assert!(taken.iter().all(|pause| (Pauses::FIRST / 2..=Pauses::LONGEST).contains(pause)));
+        assert!(taken[19] >= Pauses::LONGEST / 2 && taken[0] <= Pauses::FIRST);
     }
 }

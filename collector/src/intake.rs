@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use weir_record::otlp::DecodeError;
 
 use crate::{
-    Counters, Message, Pending, Signal,
+    Counters, Message, Signal,
     writer::{Answer, Submission, WriterHandle},
 };
 
@@ -18,10 +18,7 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct Intake {
     writer: WriterHandle,
-    pending: Arc<Pending>,
     counters: Arc<Counters>,
-    /// Memory that pending rows may take, bytes.
-    pending_limit_bytes: usize,
 }
 
 /// A message that was taken.
@@ -54,13 +51,8 @@ impl Refusal {
 }
 
 impl Intake {
-    pub(crate) fn new(
-        writer: WriterHandle,
-        pending: Arc<Pending>,
-        counters: Arc<Counters>,
-        pending_limit_bytes: usize,
-    ) -> Self {
-        Self { writer, pending, counters, pending_limit_bytes }
+    pub(crate) fn new(writer: WriterHandle, counters: Arc<Counters>) -> Self {
+        Self { writer, counters }
     }
 
     /// Takes the protobuf of a message. When it returns `Ok`, the message is on disk.
@@ -69,10 +61,6 @@ impl Intake {
     /// When the message is malformed, or the collector cannot take it now.
     pub async fn take(&self, signal: Signal, body: Bytes) -> Result<Accepted, Refusal> {
         self.counters.messages.add(1);
-        if self.pending.bytes() >= self.pending_limit_bytes {
-            self.counters.refused.add(1);
-            return Err(Refusal::Full("too many rows wait to be committed"));
-        }
         let received_us = now_us();
         let message = Message::decode(signal, received_us, &body).inspect_err(|_| self.counters.malformed.add(1))?;
         let accepted = Accepted { rejected: message.rejected() };
@@ -86,6 +74,7 @@ impl Intake {
         match answered.await {
             Ok(Answer::Taken) => Ok(accepted),
             Ok(Answer::Full) => Err(Refusal::Full("the write-ahead log has reached its budget")),
+            Ok(Answer::NoSpace) => Err(Refusal::Full("the disk of the write-ahead log is full")),
             Err(_) => Err(Refusal::Closed),
         }
     }

@@ -53,15 +53,7 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
     runtime.block_on(async {
         let shutdown = CancellationToken::new();
         let collector = Collector::start(config).await.map_err(Failure::usage)?;
-        let run = collector.run(shutdown.clone());
-        let (ended, _) = tokio::join!(
-            async {
-                let ended = run.await;
-                shutdown.cancel();
-                ended
-            },
-            exit::on_signal(shutdown.clone())
-        );
-        ended.map_err(Failure::running)
+        let run = async { collector.run(shutdown.clone()).await.map_err(Failure::running) };
+        exit::on_signals(shutdown.clone(), run).await
     })
 }

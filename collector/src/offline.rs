@@ -33,12 +33,12 @@ impl Offline {
         let reader = Wal::read(directory)?;
         let writer_id = reader.writer_id().to_owned();
         let committed = committed(lake, &writer_id).await?;
-        let pending = Arc::new(Pending::new(committed));
+        let pending = Arc::new(Pending::new(&writer_id, committed, LIMIT_BYTES));
         let after = pending.committed_by_all();
         let (note, frames) = reader.replay(after)?;
-        let mut replayer = Replayer::new(note.as_ref(), after, &pending);
-        for frame in frames {
-            replayer.replay(&frame?);
+        let mut replayer = Replayer::new(note.as_deref(), after);
+        for entry in frames {
+            replayer.replay(entry?, &pending);
             if pending.bytes() > LIMIT_BYTES {
                 return Err(ReplayError::TooMuch { limit_bytes: LIMIT_BYTES });
             }

@@ -1,14 +1,14 @@
-//! The replay: from what the log holds back to what was pending, and to the memory of which batches were taken.
+//! The replay: from what the log holds back to rows, and to the memory of which batches were taken.
 
-use bytes::Bytes;
 use weir_lake::{Lake, ReadError, Table};
+use weir_record::otlp;
 
 use crate::{
     Message, Pending, Signal,
     pending::Committed,
     sources::Sources,
-    wal::{Frame, Position, WalError},
-    writer::take,
+    wal::{Damage, Entry, Frame, LEAST_FRAME_BYTES, Position, WalError},
+    writer::{self, take},
 };
 
 /// A log that cannot be replayed.
@@ -28,6 +28,16 @@ pub enum ReplayError {
         /// The limit, bytes.
         limit_bytes: usize,
     },
+    /// The thread that read ended before its time.
+    #[error("reading the log stopped: {0}")]
+    Stopped(String),
+}
+
+impl ReplayError {
+    #[expect(clippy::needless_pass_by_value, reason = "given to map_err")]
+    pub(crate) fn stopped(error: tokio::task::JoinError) -> Self {
+        Self::Stopped(error.to_string())
+    }
 }
 
 /// What each table has committed of the log with this writer id.
@@ -43,54 +53,115 @@ pub async fn committed(lake: &Lake, writer_id: &str) -> Result<Committed, ReadEr
     Ok(committed)
 }
 
-/// Rebuilds the state, frame by frame, from the head of a segment on.
-#[derive(Debug)]
-pub struct Replayer<'a> {
-    sources: Sources,
-    pending: &'a Pending,
-    after: Position,
-    frames: u64,
+/// The memory of which batches were taken, as it was at the end of these frames.
+///
+/// # Errors
+/// When they cannot be read.
+pub fn sources(
+    note: Option<&[u8]>,
+    frames: impl Iterator<Item = Result<Entry, WalError>>,
+) -> Result<Sources, WalError> {
+    let mut sources = from_note(note);
+    for entry in frames {
+        if let Entry::Frame(frame) = entry? {
+            take_sources(&mut sources, &frame);
+        }
+    }
+    Ok(sources)
 }
 
-impl<'a> Replayer<'a> {
-    /// Begins with the note at the segment's head. Frames up to `after` only tell what was taken; later ones are
+/// Rebuilds rows, frame by frame, from the head of a segment on.
+#[derive(Debug)]
+pub struct Replayer {
+    sources: Sources,
+    after: Position,
+    position: Position,
+    frames: u64,
+    /// Frames that were damaged since the last intact one.
+    damaged_frames: u64,
+}
+
+impl Replayer {
+    /// Begins with the note at the segment's head. Frames up to `after` only tell what was taken; later ones become
     /// pending too.
     #[must_use]
-    pub fn new(note: Option<&Bytes>, after: Position, pending: &'a Pending) -> Self {
-        let sources = note.map_or_else(|| Some(Sources::default()), |note| Sources::from_note(note));
-        let sources = sources.unwrap_or_else(|| {
-            tracing::error!(
-                "the note at the log's head is unreadable: batches resent from before may be counted twice"
-            );
-            Sources::default()
-        });
-        Self { sources, pending, after, frames: 0 }
+    pub fn new(note: Option<&[u8]>, after: Position) -> Self {
+        Self { sources: from_note(note), after, position: Position::default(), frames: 0, damaged_frames: 0 }
     }
 
-    /// Takes the next frame.
-    pub fn replay(&mut self, frame: &Frame) {
+    /// Takes the next entry of the log. What was taken already is left out: a new reading begins at the head of a
+    /// segment again.
+    pub fn replay(&mut self, entry: Entry, pending: &Pending) {
+        match entry {
+            Entry::Frame(frame) if frame.position <= self.position => {}
+            Entry::Frame(frame) => {
+                self.position = frame.position;
+                if frame.position <= self.after {
+                    take_sources(&mut self.sources, &frame);
+                } else {
+                    self.load(&frame, pending);
+                }
+            }
+            Entry::Damaged(damage) if damage.after >= self.after.max(self.position) => {
+                self.damaged_frames += lost_frames(&damage);
+            }
+            Entry::Damaged(_) => {}
+        }
+    }
+
+    fn load(&mut self, frame: &Frame, pending: &Pending) {
         let position = frame.position.get();
         let Some(signal) = Signal::from_frame_kind(frame.kind) else {
             tracing::error!(position, kind = frame.kind, "a frame of an unknown kind is left out");
+            self.damaged_frames += 1;
             return;
         };
         let message = match Message::decode(signal, frame.received_us, &frame.body) {
             Ok(message) => message,
             Err(error) => {
                 tracing::error!(position, %error, "a frame that no longer decodes is left out");
+                self.damaged_frames += 1;
                 return;
             }
         };
         let taken = take(&mut self.sources, &message);
-        if frame.position > self.after {
-            self.frames += 1;
-            self.pending.add(frame.position, message, &taken);
-        }
+        self.frames += 1;
+        pending.replay(frame.position, message, &taken, std::mem::take(&mut self.damaged_frames));
     }
 
-    /// Ends: the memory of what was taken, and how many frames are pending again.
+    /// Position of the last frame that was taken.
     #[must_use]
-    pub fn finish(self) -> (Sources, u64) {
-        (self.sources, self.frames)
+    pub fn position(&self) -> Position {
+        self.position.max(self.after)
+    }
+
+    /// Frames that became pending.
+    #[must_use]
+    pub fn frames(&self) -> u64 {
+        self.frames
+    }
+}
+
+/// How many frames were lost, as far as the positions around them and the room that they had tell.
+fn lost_frames(damage: &Damage) -> u64 {
+    let missing = damage.next.map_or(1, |next| next.get().saturating_sub(damage.after.get() + 1));
+    missing.min(damage.bytes / LEAST_FRAME_BYTES as u64).max(1)
+}
+
+fn from_note(note: Option<&[u8]>) -> Sources {
+    note.and_then(Sources::from_note).unwrap_or_else(|| {
+        tracing::error!(
+            "the note at the head of a log segment is unreadable: batches resent from before it may be counted twice"
+        );
+        Sources::default()
+    })
+}
+
+fn take_sources(sources: &mut Sources, frame: &Frame) {
+    let (Some(signal), Ok(batches)) = (Signal::from_frame_kind(frame.kind), otlp::sources(&frame.body)) else {
+        return;
+    };
+    for source in &batches {
+        writer::take_one(sources, signal, source);
     }
 }

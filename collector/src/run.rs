@@ -3,30 +3,34 @@
 use std::{future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{
-    sync::oneshot,
+    sync::{SetOnce, oneshot},
     task::JoinSet,
-    time::{Instant, timeout},
+    time::timeout,
 };
 use tokio_util::sync::CancellationToken;
-use weir_lake::{CommitError, Lake, OpenError};
-use weir_station::listener::{self, ListenError};
+use weir_lake::{Lake, OpenError, ReadError};
+use weir_station::{
+    exit,
+    listener::{self, ListenError},
+};
 
 use crate::{
     Config, Counters, Intake, Pending,
     admin::Admin,
-    flush::{FlushPolicy, Flusher},
+    flush::Flusher,
     receive::{grpc, http},
-    replay::{ReplayError, Replayer, committed},
+    replay,
     sources::Sources,
-    wal::{Wal, WalConfig, WalError},
+    tables::{Tables, TablesError, UNKNOWN_GAP},
+    wal::{Position, Wal, WalConfig, WalError},
     writer::{self, WriterHandle},
 };
 
 /// How long calls that are under way may take to end.
 const RECEIVERS_GRACE: Duration = Duration::from_secs(5);
 
-/// How long the last flush may take, with all its tries.
-const LAST_FLUSH_GRACE: Duration = Duration::from_secs(30);
+/// How long a start waits for the tables. Without them messages are taken too.
+const TABLES_GRACE: Duration = Duration::from_millis(700);
 
 /// A collector that cannot start. Nothing was begun.
 #[derive(Debug, thiserror::Error)]
@@ -40,12 +44,9 @@ pub enum StartError {
     /// The write-ahead log cannot be opened.
     #[error("collector: {0}")]
     Wal(#[from] WalError),
-    /// What the log holds cannot be brought back.
+    /// A table does not say what it has committed.
     #[error("collector: {0}")]
-    Replay(#[from] ReplayError),
-    /// What the log holds is too much for memory, and cannot be committed.
-    #[error("collector: cannot commit what the log holds: {0}")]
-    Commit(#[from] CommitError),
+    Read(#[from] ReadError),
     /// The system refused.
     #[error("collector: {0}")]
     System(#[from] io::Error),
@@ -65,11 +66,14 @@ pub enum RunError {
         /// Why.
         reason: String,
     },
-    /// The last flush did not succeed. Everything acknowledged is in the log, and will be committed at the next start.
+    /// The last flush did not succeed in time. Everything acknowledged is in the log.
     #[error(
-        "collector: not everything is committed: {0}; it is kept in the write-ahead log and will be committed at the next start"
+        "collector: the tables did not take everything within {deadline:?}; it is kept in the write-ahead log and will be committed after the next start"
     )]
-    LastFlush(String),
+    LastFlush {
+        /// How long it was tried.
+        deadline: Duration,
+    },
 }
 
 /// The addresses that a collector took.
@@ -87,7 +91,11 @@ pub struct Addresses {
 #[derive(Debug)]
 pub struct Collector {
     addresses: Addresses,
-    flusher: Arc<Flusher>,
+    writer_id: String,
+    pending: Arc<Pending>,
+    counters: Arc<Counters>,
+    flusher: Arc<SetOnce<Arc<Flusher>>>,
+    shutdown_deadline: Duration,
     log: WriterHandle,
     log_end: oneshot::Receiver<Result<(), WalError>>,
     receivers: JoinSet<Result<(), RunError>>,
@@ -97,8 +105,8 @@ pub struct Collector {
 }
 
 impl Collector {
-    /// Starts: listens, opens tables and log, replays, and serves. Everything acknowledged before is pending again
-    /// when it returns. Needs a multi-thread runtime.
+    /// Starts: listens, opens log and tables, and serves. Messages are taken when it returns, however much the log holds
+    /// and whether or not the store is there. Needs a multi-thread runtime.
     ///
     /// # Errors
     /// When something it needs is not there.
@@ -111,28 +119,28 @@ impl Collector {
             http: http_listener.local_addr()?,
             admin: admin_listener.local_addr()?,
         };
-        let lake = Arc::new(Lake::open(&config.store).await?);
         let (mut wal, opened) = Wal::open(WalConfig {
             directory: config.wal.clone(),
             segment_bytes: config.wal_segment.0,
             budget_bytes: config.wal_budget.0,
         })?;
         tracing::info!(?opened, directory = %config.wal.display(), "write-ahead log opened");
+        let sources = known_sources(&wal)?;
         let writer_id = wal.writer_id().to_owned();
-        let pending = Arc::new(Pending::new(committed(&lake, &writer_id).await.map_err(ReplayError::from)?));
-        let counters = Arc::new(Counters::default());
-        let flusher = Arc::new(Flusher {
-            lake,
-            pending: Arc::clone(&pending),
+        let pending = Arc::new(Pending::unknown(&writer_id, opened.next.previous(), config.pending_bytes()));
+        let (counters, flusher) = (Arc::new(Counters::default()), Arc::new(SetOnce::new()));
+        let mut tables = Tables {
+            store: config.store,
             writer_id: writer_id.clone(),
+            pending: Arc::clone(&pending),
             counters: Arc::clone(&counters),
-        });
-        let sources = replay(&wal, &flusher, config.flush).await?;
-        // A log that lost its end (a restored backup, say) must not give positions anew that a table has committed.
-        wal.skip_past(pending.committed_by_any(), &sources.to_note())?;
+            policy: config.flush,
+            flusher: Arc::clone(&flusher),
+            first_free: opened.next,
+        };
+        tables.first_free = place_after_tables(&mut wal, &sources, &tables).await?;
         let (log, log_end) = writer::start(wal, sources, Arc::clone(&pending), Arc::clone(&counters))?;
-        let limit = usize::try_from(config.pending_limit.0).unwrap_or(usize::MAX);
-        let intake = Intake::new(log.clone(), Arc::clone(&pending), Arc::clone(&counters), limit);
+        let intake = Intake::new(log.clone(), Arc::clone(&counters));
 
         let (stop_receiving, stop_background) = (CancellationToken::new(), CancellationToken::new());
         let mut receivers = JoinSet::new();
@@ -140,16 +148,27 @@ impl Collector {
         receivers.spawn(task("OTLP/gRPC", grpc::serve(grpc_listener, intake.clone(), stop.clone())));
         receivers.spawn(task("OTLP/HTTP", http::serve(http_listener, intake, stop)));
         let mut background = JoinSet::new();
-        let router = Admin { writer_id, pending, counters }.router();
+        let admin =
+            Admin { writer_id: writer_id.clone(), pending: Arc::clone(&pending), counters: Arc::clone(&counters) };
         let stop = stop_background.clone();
-        background.spawn(task("admin", weir_station::admin::serve(admin_listener, router, stop.clone())));
-        let (flushing, handle) = (Arc::clone(&flusher), log.clone());
-        background.spawn(async move {
-            flushing.run(config.flush, handle, stop).await;
-            Ok(())
-        });
+        background.spawn(task("admin", weir_station::admin::serve(admin_listener, admin.router(), stop.clone())));
+        background.spawn(task("tables", tables.run(log.clone(), stop)));
         tracing::info!(grpc = %addresses.grpc, http = %addresses.http, admin = %addresses.admin, "collector listens");
-        Ok(Self { addresses, flusher, log, log_end, receivers, background, stop_receiving, stop_background })
+        let shutdown_deadline = config.shutdown_deadline;
+        Ok(Self {
+            addresses,
+            writer_id,
+            pending,
+            counters,
+            flusher,
+            shutdown_deadline,
+            log,
+            log_end,
+            receivers,
+            background,
+            stop_receiving,
+            stop_background,
+        })
     }
 
     /// The addresses it took.
@@ -161,25 +180,25 @@ impl Collector {
     /// The log's id in the tables' commits.
     #[must_use]
     pub fn writer_id(&self) -> &str {
-        &self.flusher.writer_id
+        &self.writer_id
     }
 
     /// What is pending, for queries in the same process.
     #[must_use]
     pub fn pending(&self) -> Arc<Pending> {
-        Arc::clone(&self.flusher.pending)
+        Arc::clone(&self.pending)
     }
 
     /// Its counters.
     #[must_use]
     pub fn counters(&self) -> Arc<Counters> {
-        Arc::clone(&self.flusher.counters)
+        Arc::clone(&self.counters)
     }
 
-    /// The tables.
-    #[must_use]
-    pub fn lake(&self) -> Arc<Lake> {
-        Arc::clone(&self.flusher.lake)
+    /// The tables, when they are open: at once, or when the store is there.
+    pub fn lake(&self) -> impl Future<Output = Arc<Lake>> + Send + use<> {
+        let flusher = Arc::clone(&self.flusher);
+        async move { Arc::clone(&flusher.wait().await.lake) }
     }
 
     /// Runs until `shutdown`, then ends: no more messages, the last flush, the log closed.
@@ -194,59 +213,65 @@ impl Collector {
             Some(ended) = self.background.join_next() => return Err(early(ended)),
         }
         self.stop_receiving.cancel();
-        if timeout(RECEIVERS_GRACE, drain(&mut self.receivers)).await.is_err() {
-            tracing::warn!("calls under way did not end in time; their senders will resend");
+        if exit::within(RECEIVERS_GRACE, "messages under way", drain(&mut self.receivers)).await.is_none() {
+            tracing::warn!("messages under way did not end in time; their senders will resend");
             self.receivers.shutdown().await;
         }
         self.stop_background.cancel();
         drain(&mut self.background).await;
-        let flushed = last_flush(&self.flusher).await;
-        self.log.truncate(self.flusher.pending.committed_by_all()).await;
+        let flushed = self.last_flush().await;
+        self.log.truncate(self.pending.committed_by_all()).await;
         drop(self.log);
         match self.log_end.await {
             Ok(Ok(())) => flushed,
             ended => Err(log_error(ended)),
         }
     }
+
+    /// Commits what is in memory. What is not stays in the log, and loses nothing by it.
+    async fn last_flush(&self) -> Result<(), RunError> {
+        let deadline = self.shutdown_deadline;
+        let lag_messages = self.pending.lag_frames();
+        let Some(flusher) = self.flusher.get() else {
+            return if lag_messages > 0 { Err(RunError::LastFlush { deadline }) } else { Ok(()) };
+        };
+        if lag_messages > 0 {
+            tracing::info!(lag_messages, "messages stay in the log; they will be committed after the next start");
+        }
+        let flushed = exit::within(deadline, "the last commits to the tables", flusher.flush_all()).await;
+        flushed.ok_or(RunError::LastFlush { deadline })
+    }
 }
 
-/// Brings back what the tables have not committed. What does not fit into memory is committed on the way.
-async fn replay(wal: &Wal, flusher: &Flusher, policy: FlushPolicy) -> Result<Sources, StartError> {
-    let pending = &flusher.pending;
-    let begun = Instant::now();
-    let after = pending.committed_by_all();
-    let (note, frames) = wal.replay(after)?;
-    let mut replayer = Replayer::new(note.as_ref(), after, pending);
-    for frame in frames {
-        replayer.replay(&frame?);
-        if pending.open_bytes() >= policy.bytes {
-            flusher.try_flush().await?;
+/// Which batches were taken before. The newest segment's note and its frames tell it; when the note is gone, all that
+/// the log holds has to be read.
+fn known_sources(wal: &Wal) -> Result<Sources, WalError> {
+    let (note, frames) = wal.replay_newest()?;
+    match note {
+        Some(note) => replay::sources(Some(&note), frames),
+        None => {
+            let (note, frames) = wal.replay(Position::default())?;
+            replay::sources(note.as_deref(), frames)
         }
     }
-    let (sources, frames) = replayer.finish();
-    if frames > 0 {
-        let elapsed_ms = begun.elapsed().as_millis();
-        tracing::info!(frames, records = pending.records(), elapsed_ms, "replayed what was not committed");
-    }
-    Ok(sources)
 }
 
-async fn last_flush(flusher: &Flusher) -> Result<(), RunError> {
-    let flush = async {
-        loop {
-            match flusher.try_flush().await {
-                Ok(true) => {}
-                Ok(false) => return Ok(()),
-                Err(error) if error.is_retryable() => {
-                    tracing::warn!(%error, "commit failed, trying again");
-                    tokio::time::sleep(Duration::from_millis(500)).await;
-                }
-                Err(error) => return Err(RunError::LastFlush(error.to_string())),
-            }
-        }
+/// Opens the tables, and has the log go on after what they have committed of it. When the store does not answer at
+/// once, it goes on far enough behind; but a collector that was never there before waits for it, and fails without it:
+/// its store is more likely misspelt than away. Gives the log's first free position.
+async fn place_after_tables(wal: &mut Wal, sources: &Sources, tables: &Tables) -> Result<Position, StartError> {
+    let is_first_start = tables.first_free == Position::default().next();
+    let opened = if is_first_start { Ok(tables.open().await) } else { timeout(TABLES_GRACE, tables.open()).await };
+    let behind = match opened {
+        Ok(Ok(())) => tables.pending.committed_by_any(),
+        Ok(Err(error)) if is_first_start || !error.is_retryable() => return Err(error.into()),
+        Ok(Err(_)) | Err(_) => Position::new(tables.first_free.get() + UNKNOWN_GAP),
     };
-    let late = |_| Err(RunError::LastFlush(format!("the store did not take it within {LAST_FLUSH_GRACE:?}")));
-    timeout(LAST_FLUSH_GRACE, flush).await.unwrap_or_else(late)
+    if behind < tables.first_free {
+        return Ok(tables.first_free);
+    }
+    wal.skip_past(behind, &sources.to_note())?;
+    Ok(behind.next())
 }
 
 async fn task<E: std::fmt::Display>(
@@ -277,5 +302,15 @@ fn log_error(ended: Result<Result<(), WalError>, oneshot::error::RecvError>) -> 
     match ended {
         Ok(Err(error)) => RunError::Wal(error),
         Ok(Ok(())) | Err(_) => RunError::Task { task: "the log's writer", reason: "without being asked to".to_owned() },
+    }
+}
+
+impl From<TablesError> for StartError {
+    fn from(error: TablesError) -> Self {
+        match error {
+            TablesError::Open(error) => Self::Store(error),
+            TablesError::Read(error) => Self::Read(error),
+            other => Self::System(io::Error::other(other.to_string())),
+        }
     }
 }

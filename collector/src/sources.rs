@@ -3,9 +3,18 @@
 //! A pure decision: the same batches in the same order give the same answers, in service and when the log is replayed.
 //! The state travels at the head of each log segment ([`Sources::to_note`]), so it outlives the frames it came from.
 //!
-//! What always holds: a number that was taken is never taken again; memory is bounded by [`MOST_SOURCES`] sources with
-//! [`MOST_AHEAD`] numbers each. A source that numbers beyond the bound has its missing numbers given up: they are
-//! counted as gaps, and refused if they come after all. A source that is not heard of for longest is forgotten first.
+//! What always holds: a number that was taken is never taken again while its source is remembered; memory is bounded.
+//!
+//! | a source that … | |
+//! |---|---|
+//! | sends out of order | has up to [`MOST_AHEAD`] numbers remembered beyond the first missing one |
+//! | leaves numbers out for longer | has them given up: counted as gaps, and refused if they come after all |
+//! | starts anew | is another source: its instance is another one |
+//! | is not heard of for longest | is forgotten when there are more than [`MOST_SOURCES`]; it would be taken for a new one |
+//! | counts backwards | adds nothing until it is beyond its highest count |
+//! | says what cannot be | is no source with identity: a number or a count beyond [`LARGEST_COUNT`], or a name longer than [`LONGEST_INSTANCE`]; its batches are taken at least once |
+//!
+//! All of it takes at most some 10 MiB: [`MOST_SOURCES`] names and [`MOST_AHEAD_IN_ALL`] numbers.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -17,8 +26,20 @@ use crate::Signal;
 /// Sources that are remembered, per signal and instance.
 pub const MOST_SOURCES: usize = 10_000;
 
-/// Numbers that are remembered beyond the first missing one.
+/// Numbers that are remembered beyond the first missing one, of each source.
 pub const MOST_AHEAD: usize = 1_024;
+
+/// Numbers that are remembered beyond missing ones, of all sources. A source that goes beyond it gives its own up.
+pub const MOST_AHEAD_IN_ALL: usize = 65_536;
+
+/// The largest number or count that is believed: at a million records a second it is reached after nine years.
+pub const LARGEST_COUNT: u64 = 1 << 48;
+
+/// The longest name of an instance, bytes.
+pub const LONGEST_INSTANCE: usize = 256;
+
+/// When there are too many sources, as many are forgotten at once: looking for the oldest costs a look at all.
+const FORGOTTEN_AT_ONCE: usize = MOST_SOURCES / 20;
 
 /// What taking a batch adds to the ledger.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,6 +58,8 @@ pub struct Sources {
     known: HashMap<(Signal, String), Taken>,
     /// Counts batches; tells which source was heard of last.
     clock: u64,
+    /// Numbers in all of `known`'s `ahead`.
+    ahead: usize,
 }
 
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -54,7 +77,7 @@ impl Sources {
     /// Whether this batch was taken before.
     #[must_use]
     pub fn is_taken(&self, signal: Signal, source: &Source) -> bool {
-        let Some(stamp) = source.stamp else { return false };
+        let Some(stamp) = stamp(source) else { return false };
         self.known
             .get(&(signal, source.instance.clone()))
             .is_some_and(|taken| stamp.sequence <= taken.through || taken.ahead.contains(&stamp.sequence))
@@ -62,24 +85,27 @@ impl Sources {
 
     /// Takes a batch that was not taken before.
     pub fn take(&mut self, signal: Signal, source: &Source) -> Growth {
-        let Some(stamp) = source.stamp else { return Growth::default() };
+        let Some(stamp) = stamp(source) else { return Growth::default() };
         self.clock += 1;
         let clock = self.clock;
         let taken = self.known.entry((signal, source.instance.clone())).or_default();
         taken.heard = clock;
-        let growth = taken.take(stamp);
-        self.forget_the_oldest();
+        let before = taken.ahead.len();
+        // What this source has ahead already may stay; what all have may not grow.
+        let most = MOST_AHEAD.min(before + MOST_AHEAD_IN_ALL.saturating_sub(self.ahead));
+        let growth = taken.take(stamp, most);
+        self.ahead = self.ahead + taken.ahead.len() - before;
+        if self.known.len() > MOST_SOURCES {
+            self.forget_the_oldest();
+        }
         growth
     }
 
     fn forget_the_oldest(&mut self) {
-        if self.known.len() <= MOST_SOURCES {
-            return;
-        }
-        let oldest = self.known.iter().min_by_key(|(_, taken)| taken.heard).map(|(key, _)| key.clone());
-        if let Some(key) = oldest {
-            self.known.remove(&key);
-        }
+        let mut heard: Vec<_> = self.known.values().map(|taken| taken.heard).collect();
+        let (_, &mut last_forgotten, _) = heard.select_nth_unstable(FORGOTTEN_AT_ONCE);
+        self.known.retain(|_, taken| taken.heard > last_forgotten);
+        self.ahead = self.known.values().map(|taken| taken.ahead.len()).sum();
     }
 
     /// The state as the bytes that stand at the head of a log segment.
@@ -115,12 +141,20 @@ impl Sources {
             };
             known.insert((signal, source["instance"].as_str()?.to_owned()), taken);
         }
-        Some(Self { known, clock: note["clock"].as_u64()? })
+        let ahead = known.values().map(|taken: &Taken| taken.ahead.len()).sum();
+        Some(Self { known, clock: note["clock"].as_u64()?, ahead })
     }
 }
 
+/// The stamp of a source that can be believed.
+fn stamp(source: &Source) -> Option<BatchStamp> {
+    let stamp = source.stamp?;
+    let believed = [stamp.sequence, stamp.offered, stamp.dropped].iter().all(|count| *count <= LARGEST_COUNT);
+    (believed && source.instance.len() <= LONGEST_INSTANCE).then_some(stamp)
+}
+
 impl Taken {
-    fn take(&mut self, stamp: BatchStamp) -> Growth {
+    fn take(&mut self, stamp: BatchStamp, most_ahead: usize) -> Growth {
         let mut growth = Growth {
             offered: stamp.offered.saturating_sub(self.offered),
             dropped: stamp.dropped.saturating_sub(self.dropped),
@@ -130,7 +164,7 @@ impl Taken {
         self.dropped = self.dropped.max(stamp.dropped);
         self.ahead.insert(stamp.sequence);
         self.close_up();
-        while self.ahead.len() > MOST_AHEAD
+        while self.ahead.len() > most_ahead
             && let Some(&first) = self.ahead.first()
         {
             growth.gaps += first - self.through - 1;
@@ -231,8 +265,34 @@ mod tests {
         for index in 0..=MOST_SOURCES {
             sources.take(Signal::Logs, &source(&index.to_string(), 1));
         }
-        assert_eq!(sources.known.len(), MOST_SOURCES);
-        assert!(!sources.is_taken(Signal::Logs, &source("0", 1)));
-        assert!(sources.is_taken(Signal::Logs, &source("1", 1)));
+        assert_eq!(sources.known.len(), MOST_SOURCES - FORGOTTEN_AT_ONCE);
+        let oldest = FORGOTTEN_AT_ONCE.to_string();
+        assert!(!sources.is_taken(Signal::Logs, &source(&oldest, 1)));
+        assert!(sources.is_taken(Signal::Logs, &source(&(FORGOTTEN_AT_ONCE + 1).to_string(), 1)));
+    }
+
+    #[test]
+    fn all_sources_together_have_a_bound_of_numbers_too() {
+        let mut sources = Sources::default();
+        for index in 0..MOST_AHEAD_IN_ALL / MOST_AHEAD + 8 {
+            for number in 2..=u64::try_from(MOST_AHEAD).unwrap() + 1 {
+                sources.take(Signal::Logs, &source(&index.to_string(), 2 * number));
+            }
+        }
+        assert_eq!(sources.ahead, MOST_AHEAD_IN_ALL);
+        let counted: usize = sources.known.values().map(|taken| taken.ahead.len()).sum();
+        assert_eq!(counted, sources.ahead);
+        assert_eq!(Sources::from_note(&sources.to_note()).unwrap(), sources);
+    }
+
+    #[test]
+    fn a_source_that_says_what_cannot_be_has_no_identity() {
+        let mut sources = Sources::default();
+        let lies = [source("a", LARGEST_COUNT + 1), source(&"a".repeat(LONGEST_INSTANCE + 1), 1)];
+        for lie in lies {
+            assert_eq!(sources.take(Signal::Logs, &lie), Growth::default());
+            assert!(!sources.is_taken(Signal::Logs, &lie));
+        }
+        assert_eq!(sources, Sources::default());
     }
 }

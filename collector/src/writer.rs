@@ -8,12 +8,14 @@ use std::{sync::Arc, thread};
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
+use weir_record::Source;
+use weir_station::crash_point;
 
 use crate::{
-    Counters, Message, Pending,
+    Counters, Message, Pending, Signal,
     pending::Taken,
     sources::Sources,
-    wal::{Position, Wal, WalError},
+    wal::{Position, Replay, Wal, WalError},
 };
 
 /// Messages that may wait for the writer. Beyond it a receiver waits, and with it its sender.
@@ -42,12 +44,19 @@ pub enum Answer {
     Taken,
     /// The log has reached its budget; it was not taken.
     Full,
+    /// The disk is full; it was not taken.
+    NoSpace,
 }
 
 enum Order {
     Append(Submission),
     Truncate(Position),
+    Replay { after: Position, answer: oneshot::Sender<Result<Reading, WalError>> },
+    SkipPast { committed: Position, done: oneshot::Sender<()> },
 }
+
+/// A reading of the log: the note before the first frame, and the frames.
+pub type Reading = (Option<Bytes>, Replay);
 
 /// Hands messages to the writer.
 #[derive(Clone, Debug)]
@@ -63,6 +72,24 @@ impl WriterHandle {
     pub async fn truncate(&self, through: Position) {
         // When the writer has ended there is nothing to delete from; the next start does it.
         let _ = self.0.send(Order::Truncate(through)).await;
+    }
+
+    /// The frames after a position, as far as they are written now; what is written later joins them in memory.
+    /// `None` when the writer has ended.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub async fn replay(&self, after: Position) -> Result<Option<Reading>, WalError> {
+        let (answer, reading) = oneshot::channel();
+        let _ = self.0.send(Order::Replay { after, answer }).await;
+        reading.await.ok().transpose()
+    }
+
+    /// Has all later frames stand after a position that tables name as committed. `false` when the writer has ended.
+    pub async fn skip_past(&self, committed: Position) -> bool {
+        let (done, skipped) = oneshot::channel();
+        let _ = self.0.send(Order::SkipPast { committed, done }).await;
+        skipped.await.is_ok()
     }
 }
 
@@ -99,7 +126,6 @@ struct Member {
     /// Its frame; none when all of it is a repetition.
     position: Option<Position>,
     message: Message,
-    taken: Vec<Taken>,
     answer: oneshot::Sender<Answer>,
 }
 
@@ -107,63 +133,93 @@ impl Writer {
     fn run(mut self, mut orders: mpsc::Receiver<Order>) -> Result<(), WalError> {
         while let Some(first) = orders.blocking_recv() {
             let mut group = Vec::new();
-            self.carry_out(first, &mut group)?;
-            while group.len() < GROUP_MESSAGES
-                && let Ok(order) = orders.try_recv()
-            {
-                self.carry_out(order, &mut group)?;
+            let mut next = Some(first);
+            while let Some(order) = next.take() {
+                match order {
+                    Order::Append(submission) => self.append(submission, &mut group)?,
+                    // Everything before it is settled first: the others see the log as all have been told it is.
+                    other => {
+                        self.settle(std::mem::take(&mut group))?;
+                        self.carry_out(other)?;
+                    }
+                }
+                if group.len() < GROUP_MESSAGES {
+                    next = orders.try_recv().ok();
+                }
             }
             self.settle(group)?;
-            if self.wal.rotate_due() {
-                self.wal.rotate(&self.sources.to_note())?;
+            self.rotate_when_due()?;
+            self.counters.wal_bytes.set(self.wal.bytes());
+        }
+        Ok(())
+    }
+
+    fn carry_out(&mut self, order: Order) -> Result<(), WalError> {
+        match order {
+            Order::Append(_) => {}
+            Order::Truncate(through) => {
+                // The frames are committed: that they could not be deleted costs room, and the next call tries again.
+                if let Err(error) = self.wal.truncate(through) {
+                    tracing::warn!(%error, "committed frames stay in the log for now");
+                }
+            }
+            Order::Replay { after, answer } => {
+                let reading = self.wal.replay(after);
+                if let Ok((_, frames)) = &reading {
+                    self.pending.join_after(frames.through());
+                }
+                // Whoever asked may be shutting down.
+                let _ = answer.send(reading);
+            }
+            Order::SkipPast { committed, done } => {
+                self.wal.skip_past(committed, &self.sources.to_note())?;
+                let _ = done.send(());
             }
         }
         Ok(())
     }
 
-    fn carry_out(&mut self, order: Order, group: &mut Vec<Member>) -> Result<(), WalError> {
-        match order {
-            Order::Append(submission) => self.append(submission, group),
-            Order::Truncate(through) => self.wal.truncate(through),
-        }
-    }
-
     fn append(&mut self, submission: Submission, group: &mut Vec<Member>) -> Result<(), WalError> {
         let Submission { message, body, received_us, answer } = submission;
         let is_new = |part: &crate::Part| !self.sources.is_taken(message.signal, &part.source);
-        let position = if message.parts.iter().any(is_new) {
+        let mut position = None;
+        if message.parts.iter().any(is_new) {
             match self.wal.append(message.signal.frame_kind(), received_us, &body) {
-                Ok(position) => Some(position),
-                Err(error) if error.is_retryable() => {
-                    self.counters.refused.add(1);
-                    // The receiver may have gone away with its sender.
-                    let _ = answer.send(Answer::Full);
+                Ok(appended) => position = Some(appended),
+                Err(WalError::Full { .. }) => {
+                    self.refuse(answer, Answer::Full);
                     return Ok(());
                 }
-                Err(error) => return Err(error),
+                Err(error) => {
+                    self.refuse_group(std::mem::take(group), error)?;
+                    self.refuse(answer, Answer::NoSpace);
+                    return Ok(());
+                }
             }
-        } else {
-            None
-        };
-        let taken = take(&mut self.sources, &message);
-        group.push(Member { position, message, taken, answer });
+        }
+        crash_point!("writer::appended");
+        group.push(Member { position, message, answer });
         Ok(())
     }
 
     /// One fsync for the whole group; then its rows are pending, and its senders are answered.
     fn settle(&mut self, group: Vec<Member>) -> Result<(), WalError> {
         if group.iter().any(|member| member.position.is_some()) {
-            self.wal.sync()?;
+            if let Err(error) = self.wal.sync() {
+                return self.refuse_group(group, error);
+            }
             self.counters.syncs.add(1);
         }
+        crash_point!("writer::synced");
         let mut answers = Vec::with_capacity(group.len());
-        for member in group {
-            self.count(&member);
-            match member.position {
-                Some(position) => self.pending.add(position, member.message, &member.taken),
-                None => self.pending.count_duplicate(&member.message),
+        for Member { position, message, answer } in group {
+            let taken = take(&mut self.sources, &message);
+            self.count(&message, &taken);
+            match position {
+                Some(position) => self.pending.add(position, message, &taken),
+                None => self.pending.count_duplicate(&message),
             }
-            answers.push(member.answer);
+            answers.push(answer);
         }
         for answer in answers {
             // The receiver may have gone away with its sender; the sender will resend, and be told that it is taken.
@@ -172,8 +228,39 @@ impl Writer {
         Ok(())
     }
 
-    fn count(&self, member: &Member) {
-        for (part, taken) in member.message.parts.iter().zip(&member.taken) {
+    /// When the disk was full, the log has dropped the frames that it could not write, and goes on: their senders are
+    /// told to come again. Any other error ends it, and with it the process.
+    fn refuse_group(&self, group: Vec<Member>, error: WalError) -> Result<(), WalError> {
+        if !error.is_retryable() {
+            return Err(error);
+        }
+        tracing::warn!(%error, messages = group.len(), "messages are refused");
+        for member in group {
+            self.refuse(member.answer, Answer::NoSpace);
+        }
+        Ok(())
+    }
+
+    fn refuse(&self, answer: oneshot::Sender<Answer>, why: Answer) {
+        self.counters.refused.add(1);
+        // The receiver may have gone away with its sender.
+        let _ = answer.send(why);
+    }
+
+    fn rotate_when_due(&mut self) -> Result<(), WalError> {
+        if !self.wal.rotate_due() {
+            return Ok(());
+        }
+        match self.wal.rotate(&self.sources.to_note()) {
+            // The segment grows beyond its size until there is room for another.
+            Err(error) if error.is_retryable() => tracing::warn!(%error, "the log goes on in the full segment"),
+            rotated => return rotated,
+        }
+        Ok(())
+    }
+
+    fn count(&self, message: &Message, taken: &[Taken]) {
+        for (part, taken) in message.parts.iter().zip(taken) {
             match taken {
                 Taken::New(_) => {
                     self.counters.stored.add(part.received - part.rejected);
@@ -187,12 +274,10 @@ impl Writer {
 
 /// Decides for each part of a message whether it is new, and takes it if so. Replay decides by the same function.
 pub(crate) fn take(sources: &mut Sources, message: &Message) -> Vec<Taken> {
-    let decide = |part: &crate::Part| {
-        if sources.is_taken(message.signal, &part.source) {
-            Taken::Duplicate
-        } else {
-            Taken::New(sources.take(message.signal, &part.source))
-        }
-    };
-    message.parts.iter().map(decide).collect()
+    message.parts.iter().map(|part| take_one(sources, message.signal, &part.source)).collect()
+}
+
+/// Decides for the batch of one source.
+pub(crate) fn take_one(sources: &mut Sources, signal: Signal, source: &Source) -> Taken {
+    if sources.is_taken(signal, source) { Taken::Duplicate } else { Taken::New(sources.take(signal, source)) }
 }

@@ -53,13 +53,7 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
     runtime.block_on(async {
         let shutdown = CancellationToken::new();
         let gateway = Gateway::start(config).await.map_err(Failure::usage)?;
-        let run = async {
-            let ended = gateway.run(shutdown.clone()).await;
-            shutdown.cancel();
-            ended
-        };
-        let (ended, signals) = tokio::join!(run, exit::on_signal(shutdown.clone()));
-        signals.map_err(Failure::running)?;
-        ended.map_err(Failure::running)
+        let run = async { gateway.run(shutdown.clone()).await.map_err(Failure::running) };
+        exit::on_signals(shutdown.clone(), run).await
     })
 }

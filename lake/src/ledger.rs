@@ -39,6 +39,21 @@ pub struct LedgerRow {
     pub damaged_frames: u64,
 }
 
+impl LedgerRow {
+    /// Adds the counts of another row of the same source and signal.
+    pub fn add(&mut self, other: &Self) {
+        self.offered += other.offered;
+        self.dropped += other.dropped;
+        self.received += other.received;
+        self.duplicate += other.duplicate;
+        self.rejected += other.rejected;
+        self.stored += other.stored;
+        self.gaps += other.gaps;
+        self.doubtful += other.doubtful;
+        self.damaged_frames += other.damaged_frames;
+    }
+}
+
 /// One row for each.
 #[must_use]
 pub fn batch(ledger: &[LedgerRow]) -> RecordBatch {

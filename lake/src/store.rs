@@ -152,6 +152,18 @@ pub enum OpenError {
     Table(#[from] ReadError),
 }
 
+impl OpenError {
+    /// Whether the same may succeed later.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } => true,
+            Self::Table(error) => error.is_retryable(),
+            Self::Location { .. } | Self::Directory { .. } | Self::NoConditionalPut { .. } | Self::Runtime => false,
+        }
+    }
+}
+
 const LOCATION_EXPECTED: &str = "a local directory, or \"s3://bucket/prefix\"";
 
 /// A location, understood.

@@ -35,6 +35,17 @@ struct Writer {
     writer: String,
 }
 
+#[derive(Deserialize)]
+struct Lags {
+    lags: Span,
+}
+
+#[derive(Deserialize)]
+struct Span {
+    loaded: u64,
+    newest: u64,
+}
+
 impl HttpCollector {
     /// The collector whose admin address is `url`, such as `http://127.0.0.1:4319`. An answer of more than
     /// `limit_bytes` is refused.
@@ -97,6 +108,11 @@ impl PendingSource for HttpCollector {
         match answer.status() {
             StatusCode::OK => {}
             StatusCode::GONE => return Ok(Pending::Gone),
+            StatusCode::SERVICE_UNAVAILABLE => {
+                let body = self.body(answer).await?;
+                let Lags { lags } = serde_json::from_slice(&body).map_err(|error| self.unreadable(&error))?;
+                return Ok(Pending::Lags { loaded: lags.loaded, newest: lags.newest });
+            }
             other => return Err(self.unreadable(&format!("POST /pending answered {other}"))),
         }
         let body = self.body(answer).await?;

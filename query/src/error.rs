@@ -37,6 +37,17 @@ pub enum QueryError {
         /// The collector that was ahead every time.
         collector: String,
     },
+    /// A collector is still reading what its write-ahead log holds.
+    #[error(
+        "{collector} is still reading its write-ahead log ({messages} messages to go), so an answer would not be exact; \
+         ask again, or ask for committed rows only (HTTP: fresh=false, command line: --committed-only)"
+    )]
+    CollectorLags {
+        /// The collector.
+        collector: String,
+        /// Messages that it has yet to read, at most.
+        messages: u64,
+    },
     /// The tables cannot be read.
     #[error("cannot read the tables: {0}")]
     Store(String),
@@ -58,6 +69,7 @@ impl QueryError {
             Self::Execution(_) => "execution_failed",
             Self::CollectorUnreachable(_) => "collector_unreachable",
             Self::NoConsistentCut { .. } => "no_consistent_cut",
+            Self::CollectorLags { .. } => "collector_lags",
             Self::Store(_) => "store_unreadable",
             Self::Resources(_) => "resources_exhausted",
             Self::Internal(_) => "internal",

@@ -4,7 +4,7 @@
 //! Together they are every row acknowledged before the statement began, once (I9): a row is in the snapshot if its
 //! position is not after the snapshot's, and pending otherwise. A collector that has committed past the position and let
 //! the rows go says so; then newer snapshots are taken and all are asked anew, because in newer snapshots the positions
-//! of all writers have moved.
+//! of all writers have moved. A collector that is still reading its log is waited for.
 
 use std::{
     collections::HashMap,
@@ -28,6 +28,10 @@ const ATTEMPTS: usize = 5;
 /// How long a snapshot serves without a look at the store. It bounds how long the commits of a writer that is not among
 /// the sources stay unseen, and how long files that compaction has replaced are read.
 const SNAPSHOT_SERVES: Duration = Duration::from_secs(5);
+
+/// How long a statement waits for a collector that reads its log, and how often it asks.
+const LAG_PATIENCE: Duration = Duration::from_secs(10);
+const LAG_PAUSE: Duration = Duration::from_millis(50);
 
 /// What a statement reads of one table.
 #[derive(Debug)]
@@ -63,21 +67,29 @@ impl Fresh {
         if tables.is_empty() || self.sources.is_empty() || !with_pending {
             return Ok(Cut::committed(self.newest(tables).await?));
         }
+        let (began, mut attempts) = (Instant::now(), 0);
         let mut snapshots = self.recent(tables).await?;
-        let mut ahead = String::new();
-        for _ in 0..ATTEMPTS {
+        loop {
             match self.with_pending(&snapshots).await.map_err(QueryError::CollectorUnreachable)? {
                 Asked::Rows(pending, received_bytes) => {
                     let mut cut = Cut::committed(snapshots);
                     cut.add(pending, received_bytes);
                     return Ok(cut);
                 }
-                Asked::Gone { collector } => ahead = collector,
+                Asked::Lags { collector, messages } if began.elapsed() >= LAG_PATIENCE => {
+                    return Err(QueryError::CollectorLags { collector, messages });
+                }
+                Asked::Lags { .. } => tokio::time::sleep(LAG_PAUSE).await,
+                Asked::Gone { collector } => {
+                    attempts += 1;
+                    if attempts == ATTEMPTS {
+                        return Err(QueryError::NoConsistentCut { collector });
+                    }
+                    tracing::debug!(collector, "committed past the snapshot, taking a newer one");
+                    snapshots = self.newest(tables).await?;
+                }
             }
-            tracing::debug!(collector = ahead, "committed past the snapshot, taking a newer one");
-            snapshots = self.newest(tables).await?;
         }
-        Err(QueryError::NoConsistentCut { collector: ahead })
     }
 
     /// Asks every source for what it has after the snapshots' positions.
@@ -100,6 +112,10 @@ impl Fresh {
                     bytes += received_bytes;
                 }
                 Pending::Gone => return Ok(Asked::Gone { collector: source.name().to_owned() }),
+                Pending::Lags { loaded, newest } => {
+                    let (collector, messages) = (source.name().to_owned(), newest.saturating_sub(loaded));
+                    return Ok(Asked::Lags { collector, messages });
+                }
             }
         }
         Ok(Asked::Rows(rows, bytes))
@@ -133,10 +149,11 @@ impl Fresh {
     }
 }
 
-/// What the sources have, or that one of them let go of it.
+/// What the sources have, or that one of them let go of it, or has yet to read it.
 enum Asked {
     Rows(Vec<(Table, Vec<RecordBatch>)>, usize),
     Gone { collector: String },
+    Lags { collector: String, messages: u64 },
 }
 
 impl Cut {

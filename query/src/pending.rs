@@ -46,6 +46,14 @@ pub enum Pending {
     /// At least one of the tables is committed past the position asked for, and the rows between are no longer held: a
     /// newer snapshot has them.
     Gone,
+    /// Some of the rows stand in the collector's write-ahead log alone, after a start or because its memory was full; it
+    /// is reading them.
+    Lags {
+        /// Messages up to this position are in its memory, or committed.
+        loaded: u64,
+        /// Position of the newest message.
+        newest: u64,
+    },
 }
 
 /// A collector that did not say what it has pending.

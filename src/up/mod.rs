@@ -42,8 +42,12 @@ const STATUS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Runs `weir up`.
 pub(crate) async fn run(arguments: Up) -> Result<(), Failure> {
-    let shows_dashboard = !arguments.no_tui && std::io::stdout().is_terminal() && std::io::stdin().is_terminal();
     let shutdown = CancellationToken::new();
+    exit::on_signals(shutdown.clone(), run_until(arguments, shutdown)).await
+}
+
+async fn run_until(arguments: Up, shutdown: CancellationToken) -> Result<(), Failure> {
+    let shows_dashboard = !arguments.no_tui && std::io::stdout().is_terminal() && std::io::stdin().is_terminal();
     let mut parts = Parts::default();
     let demo = if arguments.demo { Some(Demo::prepare(&arguments, &mut parts).await?) } else { None };
     let settings = read_settings(&arguments, demo.as_ref())?;
@@ -53,7 +57,9 @@ pub(crate) async fn run(arguments: Up) -> Result<(), Failure> {
         if shows_dashboard { Destination::File(data.join("weir.log")) } else { Destination::StandardError };
     log::init("warn", &destination).map_err(Failure::usage)?;
 
-    let started = start(settings, &mut parts).await?;
+    let Some(started) = shutdown.run_until_cancelled(start(settings, &mut parts)).await.transpose()? else {
+        return end(&mut parts).await;
+    };
     let Started { report, gateway, query, .. } = &started;
     let tally = demo.as_ref().map(|demo| Arc::clone(&demo.tally));
     if let Some(demo) = demo {
@@ -72,7 +78,7 @@ pub(crate) async fn run(arguments: Up) -> Result<(), Failure> {
     } else {
         eprintln!("gateway http://{gateway}  query http://{query}  data {}", data.display());
     }
-    let failure = watch(&arguments, &mut parts, report, tally.as_deref(), shows_dashboard, &shutdown).await?;
+    let failure = watch(&arguments, &mut parts, report, tally.as_deref(), shows_dashboard, &shutdown).await;
 
     let mut ended = failure.map_or(Ok(()), Err);
     for name in [DASHBOARD, DEMO_CLIENTS, GATEWAY, COLLECTOR] {
@@ -80,6 +86,15 @@ pub(crate) async fn run(arguments: Up) -> Result<(), Failure> {
     }
     report.print_summary(tally.as_deref()).await?;
     for name in [QUERY, DEMO_UPSTREAM] {
+        ended = ended.and(parts.end(name).await);
+    }
+    ended
+}
+
+/// Ends what was started before the store answered.
+async fn end(parts: &mut Parts) -> Result<(), Failure> {
+    let mut ended = Ok(());
+    for name in [GATEWAY, COLLECTOR, DEMO_UPSTREAM] {
         ended = ended.and(parts.end(name).await);
     }
     ended
@@ -93,27 +108,26 @@ async fn watch(
     tally: Option<&Tally>,
     shows_dashboard: bool,
     shutdown: &CancellationToken,
-) -> Result<Option<Failure>, Failure> {
+) -> Option<Failure> {
     let lifetime = async {
         match arguments.lifetime {
             Some(lifetime) => tokio::time::sleep(lifetime).await,
             None => std::future::pending().await,
         }
     };
-    let signals = exit::on_signal(shutdown.clone());
-    tokio::pin!(lifetime, signals);
+    tokio::pin!(lifetime);
     let mut ticks = tokio::time::interval(STATUS_INTERVAL);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
     loop {
         tokio::select! {
-            received = &mut signals => return received.map(|()| None).map_err(Failure::running),
-            () = &mut lifetime => return Ok(None),
+            () = shutdown.cancelled() => return None,
+            () = &mut lifetime => return None,
             // The user has closed the dashboard; everything else ends by itself only when it fails.
-            (name, ended) = parts.first_end() => return Ok(match ended {
+            (name, ended) = parts.first_end() => return match ended {
                 Ok(()) if name == DASHBOARD => None,
                 Ok(()) => Some(Failure::running(format!("{name} ended without being asked to"))),
                 Err(failure) => Some(failure),
-            }),
+            },
             _ = ticks.tick(), if !shows_dashboard => report.print_status(tally).await,
         }
     }
@@ -126,28 +140,37 @@ struct Started {
     _endpoints: Endpoints,
 }
 
-/// Starts the stations against the data's flow, so that each finds the next one listening.
+/// Starts the stations against the data's flow, so that each finds the next one listening. The gateway serves while the
+/// tables may not be open yet; the query needs them.
 async fn start(settings: Settings, parts: &mut Parts) -> Result<Started, Failure> {
     let collector = Collector::start(settings.collector).await.map_err(Failure::usage)?;
     let addresses = collector.addresses();
+    let (pending, lake) = (collector.pending(), collector.lake());
     let source = InProcess {
         name: addresses.admin.to_string(),
         writer_id: collector.writer_id().to_owned(),
-        pending: collector.pending(),
+        pending: Arc::clone(&pending),
     };
-    let engine = Engine::new(collector.lake(), vec![Arc::new(source)], &Limits::from(&settings.query));
-    let engine = Arc::new(engine.map_err(Failure::usage)?);
-    let server = Server::bind(Arc::clone(&engine), &settings.query).await.map_err(Failure::usage)?;
-    let query = server.address();
     let mut gateway_config = settings.gateway;
     gateway_config.telemetry.collector = format!("http://{}", addresses.grpc);
     let gateway = Gateway::start(gateway_config).await.map_err(Failure::usage)?;
     let (address, admin) = (gateway.address(), gateway.admin());
-    let endpoints = Endpoints::write(&settings.data, address, admin, &addresses, query).map_err(Failure::usage)?;
-    let report = Report::new(engine, gateway.instance(), gateway.stats(), collector.pending());
+    let (instance, stats) = (gateway.instance().to_owned(), gateway.stats());
     parts.start(COLLECTOR, |stop| collector.run(stop));
-    parts.start(QUERY, |stop| server.run(stop));
     parts.start(GATEWAY, |stop| gateway.run(stop));
+    let lake = tokio::select! {
+        lake = lake => lake,
+        (name, ended) = parts.first_end() => {
+            return Err(ended.err().unwrap_or_else(|| Failure::running(format!("{name} ended without being asked to"))));
+        }
+    };
+    let engine = Engine::new(lake, vec![Arc::new(source)], &Limits::from(&settings.query));
+    let engine = Arc::new(engine.map_err(Failure::usage)?);
+    let server = Server::bind(Arc::clone(&engine), &settings.query).await.map_err(Failure::usage)?;
+    let query = server.address();
+    let endpoints = Endpoints::write(&settings.data, address, admin, &addresses, query).map_err(Failure::usage)?;
+    let report = Report::new(engine, &instance, stats, pending);
+    parts.start(QUERY, |stop| server.run(stop));
     Ok(Started { report, gateway: address, query, _endpoints: endpoints })
 }
 

@@ -11,6 +11,9 @@ use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitEx
 /// Environment variable that chooses what is logged: `debug`, or `weir_gateway=debug,info`.
 pub const VARIABLE: &str = "WEIR_LOG";
 
+/// Libraries that tell of every step they take.
+const QUIET: &str = "delta_kernel=warn,delta_kernel_default_engine=warn";
+
 /// Where the log goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Destination {
@@ -27,7 +30,7 @@ pub enum Destination {
 /// # Errors
 /// When the file cannot be opened.
 pub fn init(default: &str, destination: &Destination) -> io::Result<()> {
-    let filter = EnvFilter::try_from_env(VARIABLE).unwrap_or_else(|_| EnvFilter::new(default));
+    let filter = EnvFilter::try_from_env(VARIABLE).unwrap_or_else(|_| EnvFilter::new(format!("{default},{QUIET}")));
     let registry = tracing_subscriber::registry().with(filter);
     let layer = tracing_subscriber::fmt::layer();
     let outcome = match destination {

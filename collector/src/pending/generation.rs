@@ -4,8 +4,8 @@
 //! columns are joined and its cells folded once, however many queries read them before the flush does.
 
 use std::{
-    collections::BTreeMap,
-    sync::{Arc, OnceLock},
+    collections::{BTreeMap, btree_map::Entry},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 
 use arrow::{array::RecordBatch, compute::concat_batches};
@@ -21,25 +21,39 @@ use crate::{Message, Signal, message::source_name, wal::Position};
 /// Records after which a chunk is full.
 const CHUNK_RECORDS: u64 = 8_192;
 
+/// How the ledger names the log itself, on rows about frames that were damaged.
+const WAL_SERVICE: &str = "weir-collector";
+const WAL_SIGNAL: &str = "wal";
+
+/// The account of each source: instance, service, signal.
+type Ledger = BTreeMap<(String, String, &'static str), LedgerRow>;
+
 /// The rows of all tables between two positions of the log.
 #[derive(Clone, Debug)]
 pub struct Generation {
     through: Position,
     full: Vec<Arc<Chunk>>,
     filling: Chunk,
-    ledger: BTreeMap<(String, String, Signal), LedgerRow>,
+    ledger: Ledger,
     frames: u64,
     records: u64,
     bytes: usize,
 }
 
-#[derive(Clone, Debug, Default)]
+/// Rows that came one after the other. They are kept as they came until somebody reads them, and joined from then on:
+/// never both, so that rows take their memory once.
+#[derive(Debug, Default)]
 struct Chunk {
+    parts: Mutex<Parts>,
+    records: u64,
+    cells: Cells,
+    joined: OnceLock<Joined>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Parts {
     requests: Vec<RecordBatch>,
     spans: Vec<RecordBatch>,
-    cells: Cells,
-    records: u64,
-    joined: OnceLock<Joined>,
 }
 
 #[derive(Clone, Debug)]
@@ -81,10 +95,11 @@ impl Generation {
         self.records
     }
 
-    /// Whether there is nothing in it to commit.
+    /// Whether there is nothing in it to commit. What was counted of resent messages waits for the next frame: without
+    /// one there is no new position for a commit to bear.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.frames == 0 && self.ledger.is_empty()
+        self.frames == 0
     }
 
     pub(super) fn add(
@@ -124,9 +139,9 @@ impl Generation {
             match message.signal {
                 Signal::Logs if wants(Table::Requests) => {
                     self.records += rows;
-                    self.filling.requests.push(part.rows);
+                    self.filling.parts().requests.push(part.rows);
                 }
-                Signal::Traces if wants(Table::Spans) => self.filling.spans.push(part.rows),
+                Signal::Traces if wants(Table::Spans) => self.filling.parts().spans.push(part.rows),
                 Signal::Logs | Signal::Traces => {}
             }
             if wants(Table::Metrics) {
@@ -137,6 +152,37 @@ impl Generation {
         if self.filling.records >= CHUNK_RECORDS {
             self.full.push(Arc::new(std::mem::take(&mut self.filling)));
         }
+    }
+
+    /// Adds the rows of the generation that follows this one.
+    pub(super) fn absorb(&mut self, next: Self) {
+        self.through = self.through.max(next.through);
+        self.frames += next.frames;
+        self.records += next.records;
+        self.bytes += next.bytes;
+        if self.filling.records > 0 {
+            self.full.push(Arc::new(std::mem::take(&mut self.filling)));
+        }
+        self.full.extend(next.full);
+        self.filling = next.filling;
+        for (key, row) in next.ledger {
+            match self.ledger.entry(key) {
+                Entry::Occupied(mut known) => known.get_mut().add(&row),
+                Entry::Vacant(new) => drop(new.insert(row)),
+            }
+        }
+    }
+
+    /// Counts frames of the log that were damaged. Their number is what the positions around them say.
+    pub(super) fn count_damaged(&mut self, writer_id: &str, frames: u64) {
+        let key = (writer_id.to_owned(), WAL_SERVICE.to_owned(), WAL_SIGNAL);
+        let row = self.ledger.entry(key).or_insert_with(|| LedgerRow {
+            source: writer_id.to_owned(),
+            service: WAL_SERVICE.to_owned(),
+            signal: WAL_SIGNAL.to_owned(),
+            ..Default::default()
+        });
+        row.damaged_frames += frames;
     }
 
     pub(super) fn count_duplicate(&mut self, message: &Message) {
@@ -177,13 +223,9 @@ impl Generation {
     }
 }
 
-fn row_of<'a>(
-    ledger: &'a mut BTreeMap<(String, String, Signal), LedgerRow>,
-    signal: Signal,
-    source: &weir_record::Source,
-) -> &'a mut LedgerRow {
+fn row_of<'a>(ledger: &'a mut Ledger, signal: Signal, source: &weir_record::Source) -> &'a mut LedgerRow {
     let name = source_name(source);
-    ledger.entry((name.to_owned(), source.service.clone(), signal)).or_insert_with(|| LedgerRow {
+    ledger.entry((name.to_owned(), source.service.clone(), signal.name())).or_insert_with(|| LedgerRow {
         source: name.to_owned(),
         service: source.service.clone(),
         signal: signal.name().to_owned(),
@@ -192,11 +234,18 @@ fn row_of<'a>(
 }
 
 impl Chunk {
+    fn parts(&mut self) -> &mut Parts {
+        self.parts.get_mut().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn rows(&self, table: Table) -> RecordBatch {
-        let joined = self.joined.get_or_init(|| Joined {
-            requests: join(Table::Requests, &self.requests),
-            spans: join(Table::Spans, &self.spans),
-            metrics: self.cells.batch(),
+        let joined = self.joined.get_or_init(|| {
+            let parts = std::mem::take(&mut *self.parts.lock().unwrap_or_else(PoisonError::into_inner));
+            Joined {
+                requests: join(Table::Requests, &parts.requests),
+                spans: join(Table::Spans, &parts.spans),
+                metrics: self.cells.batch(),
+            }
         });
         match table {
             Table::Requests => joined.requests.clone(),
@@ -204,6 +253,14 @@ impl Chunk {
             Table::Metrics => joined.metrics.clone(),
             Table::Ledger => RecordBatch::new_empty(table.schema()),
         }
+    }
+}
+
+impl Clone for Chunk {
+    /// A copy that can be read while this one grows.
+    fn clone(&self) -> Self {
+        let parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Self { parts: Mutex::new(parts), records: self.records, cells: self.cells.clone(), joined: self.joined.clone() }
     }
 }
 

@@ -49,10 +49,11 @@ use std::{
 
 use bytes::Bytes;
 pub use error::WalError;
-pub use frame::{Frame, MOST_FRAME_BYTES, Position};
+pub use frame::{Frame, LEAST_FRAME_BYTES, MOST_FRAME_BYTES, Position};
 pub use lock::Holder;
 use lock::Lock;
-pub use replay::Replay;
+pub use replay::{Damage, Entry, Replay};
+
 use segment::Segment;
 
 /// Encoded frames are handed to the system when they are this many bytes, and at each sync.
@@ -146,6 +147,14 @@ impl Wal {
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.segments.iter().map(Segment::length).sum()
+    }
+
+    /// As [`Self::replay`], of the newest segment only.
+    ///
+    /// # Errors
+    /// When the segment's head cannot be read.
+    pub fn replay_newest(&self) -> Result<(Option<Bytes>, Replay), WalError> {
+        self.replay(self.segments.last().map_or(Position::default(), Segment::first))
     }
 
     /// Adds a frame. It is durable only after the next [`Self::sync`].
@@ -244,7 +253,7 @@ impl Wal {
     /// # Errors
     /// When the segment's head cannot be read.
     pub fn replay(&self, after: Position) -> Result<(Option<Bytes>, Replay), WalError> {
-        Replay::begin(&self.segments, after)
+        Replay::begin(&self.segments, after, self.next.previous())
     }
 
     fn current(&mut self) -> &mut Segment {
@@ -291,7 +300,7 @@ impl WalReader {
     /// # Errors
     /// When the segment's head cannot be read.
     pub fn replay(&self, after: Position) -> Result<(Option<Bytes>, Replay), WalError> {
-        Replay::begin(&self.segments, after)
+        Replay::begin(&self.segments, after, Position::new(u64::MAX))
     }
 }
 

@@ -1,10 +1,34 @@
 //! The frames of a log from the head of some segment on, one at a time: memory does not grow with the log.
 
-use std::vec;
+use std::{path::PathBuf, vec};
 
 use bytes::Bytes;
 
 use super::{Frame, Position, WalError, reader::FrameReader, segment::Segment};
+
+/// What stands in the log.
+#[derive(Debug)]
+pub enum Entry {
+    /// An intact frame.
+    Frame(Frame),
+    /// Where frames are damaged; what can be read after them follows.
+    Damaged(Damage),
+}
+
+/// Damaged bytes of a segment.
+#[derive(Clone, Debug)]
+pub struct Damage {
+    /// The file.
+    pub segment: PathBuf,
+    /// Where in it.
+    pub offset: u64,
+    /// How many bytes.
+    pub bytes: u64,
+    /// Position of the last intact frame before.
+    pub after: Position,
+    /// Position of the first intact frame after, when there is one.
+    pub next: Option<Position>,
+}
 
 /// Yields frames in order; ends with the first error. Reads by handles of its own, so the log may go on meanwhile.
 #[derive(Debug)]
@@ -12,15 +36,26 @@ pub struct Replay {
     /// The segment that is being read, unless an error ended the reading.
     frames: Option<FrameReader>,
     segments: vec::IntoIter<Segment>,
+    through: Position,
 }
 
 impl Replay {
-    pub(super) fn begin(segments: &[Segment], after: Position) -> Result<(Option<Bytes>, Self), WalError> {
+    pub(super) fn begin(
+        segments: &[Segment],
+        after: Position,
+        through: Position,
+    ) -> Result<(Option<Bytes>, Self), WalError> {
         let begin = segments.iter().rposition(|segment| segment.first() <= after.next()).unwrap_or(0);
         let mut segments = Vec::from(&segments[begin..]).into_iter();
-        let Some(first) = segments.next() else { return Ok((None, Self { frames: None, segments })) };
+        let Some(first) = segments.next() else { return Ok((None, Self { frames: None, segments, through })) };
         let (note, frames) = first.read()?;
-        Ok((Some(note), Self { frames: Some(frames), segments }))
+        Ok((Some(note), Self { frames: Some(frames), segments, through }))
+    }
+
+    /// The last frame that was on disk when the reading began; it ends there.
+    #[must_use]
+    pub fn through(&self) -> Position {
+        self.through
     }
 
     fn advance(&mut self) -> Result<Option<Frame>, WalError> {
@@ -46,13 +81,19 @@ impl Replay {
 }
 
 impl Iterator for Replay {
-    type Item = Result<Frame, WalError>;
+    type Item = Result<Entry, WalError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let next = self.advance().transpose();
+        if let Some(Ok(frame)) = &next
+            && frame.position > self.through
+        {
+            self.frames = None;
+            return None;
+        }
         if matches!(next, Some(Err(_))) {
             self.frames = None;
         }
-        next
+        next.map(|next| next.map(Entry::Frame))
     }
 }

@@ -14,7 +14,14 @@ fn config(directory: &Path) -> WalConfig {
 }
 
 fn bodies(replay: Replay) -> Vec<Vec<u8>> {
-    replay.map(|frame| frame.unwrap().body.to_vec()).collect()
+    frames(replay).map(|frame| frame.body.to_vec()).collect()
+}
+
+fn frames(replay: Replay) -> impl Iterator<Item = Frame> {
+    replay.map(|entry| match entry.unwrap() {
+        Entry::Frame(frame) => frame,
+        Entry::Damaged(damage) => panic!("{damage:?}"),
+    })
 }
 
 /// Bodies of 20 bytes, all different.
@@ -65,7 +72,7 @@ fn truncation_keeps_what_is_after_and_positions_go_on() {
     wal.truncate(Position::new(25)).unwrap();
     assert!(wal.bytes() < before);
     let (_, replay) = wal.replay(Position::new(25)).unwrap();
-    let positions: Vec<_> = replay.map(|frame| frame.unwrap().position.get()).filter(|number| *number > 25).collect();
+    let positions: Vec<_> = frames(replay).map(|frame| frame.position.get()).filter(|number| *number > 25).collect();
     assert_eq!(positions, (26..=40).collect::<Vec<_>>());
     wal.truncate(Position::new(u64::MAX)).unwrap();
     assert_eq!(wal.bytes(), newest_segment(directory.path()).metadata().unwrap().len());
@@ -98,9 +105,9 @@ fn a_replay_begins_with_the_note_that_leads_to_its_frames() {
     write(directory.path(), &numbered(40));
     let (wal, _) = Wal::open(config(directory.path())).unwrap();
     for after in 0..=40 {
-        let (note, mut replay) = wal.replay(Position::new(after)).unwrap();
+        let (note, replay) = wal.replay(Position::new(after)).unwrap();
         let note = String::from_utf8(note.unwrap().to_vec()).unwrap();
-        let first = replay.next().map_or(41, |frame| frame.unwrap().position.get());
+        let first = frames(replay).next().map_or(41, |frame| frame.position.get());
         assert!(first <= after + 1);
         assert_eq!(note, if first == 1 { String::new() } else { first.to_string() });
     }
@@ -172,7 +179,7 @@ fn what_was_synced_is_there_without_an_orderly_end() {
         fs::copy(entry.path(), left.path().join(entry.file_name())).unwrap();
     }
     let reader = Wal::read(left.path()).unwrap();
-    let frames: Vec<_> = reader.replay(Position::new(0)).unwrap().1.map(Result::unwrap).collect();
+    let frames: Vec<_> = frames(reader.replay(Position::new(0)).unwrap().1).collect();
     let expected = Frame { position: Position::new(1), kind: 3, received_us: -5, body: Bytes::from_static(b"body") };
     assert_eq!(frames, [expected]);
 }

@@ -1,4 +1,10 @@
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use arrow::ipc::writer::StreamWriter;
 use axum::{
@@ -204,4 +210,18 @@ async fn gone_over_http_takes_a_newer_snapshot() {
     assert!(csv(&engine, COUNT, Options::default()).await.is_err(), "never committed, always gone");
     test.lake.table(Table::Requests).append(&[request_rows(&[DAY_US])], "writer-1", 7).await.unwrap();
     assert_eq!(value(&engine, COUNT).await, "2,2");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_collector_that_reads_its_log_is_waited_for() {
+    static QUESTIONS: AtomicUsize = AtomicUsize::new(0);
+    let test = TestLake::open().await;
+    let (address, _admin) = admin(|_| match QUESTIONS.fetch_add(1, Ordering::SeqCst) {
+        0..3 => (StatusCode::SERVICE_UNAVAILABLE, br#"{"lags":{"loaded":4,"newest":9}}"#.to_vec()),
+        _ => (StatusCode::OK, framed(0, &request_rows(&[DAY_US]))),
+    })
+    .await;
+    let engine = test.engine_with(vec![Arc::new(HttpCollector::new(&format!("http://{address}"), 1 << 20).unwrap())]);
+    assert_eq!(value(&engine, COUNT).await, "1,1");
+    assert_eq!(QUESTIONS.load(Ordering::SeqCst), 4);
 }

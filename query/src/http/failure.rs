@@ -55,6 +55,7 @@ impl Failure {
                 QueryError::Invalid(_) | QueryError::ReadOnly(_) | QueryError::Execution(_) => StatusCode::BAD_REQUEST,
                 QueryError::CollectorUnreachable(_)
                 | QueryError::NoConsistentCut { .. }
+                | QueryError::CollectorLags { .. }
                 | QueryError::Store(_)
                 | QueryError::Resources(_) => StatusCode::SERVICE_UNAVAILABLE,
                 QueryError::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,

@@ -42,6 +42,11 @@ pub(super) fn resource_spans(message: ResourceSpans) -> Spans {
     Spans { batch: Batch { source: origin.source, records }, invalid }
 }
 
+/// The sender that a resource names.
+pub(super) fn source(resource: Option<Resource>) -> Source {
+    Origin::read(resource).source
+}
+
 /// What a resource says of all its records.
 struct Origin {
     source: Source,

@@ -7,12 +7,14 @@
 
 mod decode;
 mod encode;
+mod sources;
 #[cfg(test)]
 mod tests;
 mod value;
 
 use opentelemetry_proto::tonic::collector::{logs::v1::ExportLogsServiceRequest, trace::v1::ExportTraceServiceRequest};
 use prost::Message;
+pub use sources::sources;
 
 use crate::{AccessRecord, Batch, Source, Span};
 

@@ -34,7 +34,7 @@ fn intact_positions(replay: Replay) -> Vec<u64> {
         assert_eq!(frame.body, vec![u8::try_from(position - 1).unwrap(); 20]);
         position
     };
-    replay.map(|frame| position(frame.unwrap())).collect()
+    frames(replay).map(position).collect()
 }
 
 #[test]
