@@ -30,3 +30,7 @@ deny:
 release:
     cargo build --release -p weir-gateway -p weir-collector -p weir-tui
     ls -l target/release/weir-gateway target/release/weir-collector target/release/weir-tui
+
+# Kills collectors for as many rounds as one likes, beginning with this seed.
+torture rounds="1000" seed="0":
+    WEIR_TORTURE_ROUNDS={{rounds}} WEIR_TORTURE_SEED={{seed}} cargo test --test stories torture -- --nocapture

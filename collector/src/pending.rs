@@ -257,7 +257,8 @@ impl Pending {
 
     /// Notes that a table has committed all frames up to this one.
     pub fn committed(&self, table: Table, through: Position) {
-        self.lock().committed[table as usize] = through;
+        let committed = &mut self.lock().committed[table as usize];
+        *committed = through.max(*committed);
     }
 
     /// Lets go of the sealed generation, which every table has committed.
@@ -317,9 +318,9 @@ impl Pending {
 
 impl State {
     fn begin(committed: Committed, lag: Option<Lag>) -> Self {
-        let last = committed.into_iter().max().unwrap_or_default();
+        // A flush may come before all frames are loaded that some table lacks: it may not claim those that are not.
         let loaded = committed.into_iter().min().unwrap_or_default();
-        Self { committed, sealed: None, open: Generation::after(last), loaded, lag }
+        Self { committed, sealed: None, open: Generation::after(loaded), loaded, lag }
     }
 
     fn load(&mut self, position: Position, message: Message, taken: &[Taken]) {

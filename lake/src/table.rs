@@ -12,6 +12,7 @@ use arrow::array::RecordBatch;
 use delta_kernel::{KernelError, transaction::WriteState};
 use object_store::{ObjectStore, ObjectStoreExt, path::Path};
 use url::Url;
+use weir_station::crash_point;
 
 use crate::{
     LiveFiles, Table, TableSnapshot,
@@ -196,6 +197,7 @@ impl LakeTable {
             return Ok(Append::AlreadyCommitted);
         }
         let files = self.store_files(self.encode(rows).await?).await?;
+        crash_point!("lake::files_stored");
         self.commit(&files, writer, position).await
     }
 
@@ -284,6 +286,7 @@ impl LakeTable {
             let adds = files.iter().map(|(_, add)| add.clone()).collect();
             match self.log.commit(state, adds, writer, position).await {
                 Ok(Attempt::Committed { state, commits_since_checkpoint }) => {
+                    crash_point!("lake::committed");
                     let version = state.version();
                     self.adopt(state.clone());
                     if commits_since_checkpoint >= COMMITS_PER_CHECKPOINT {

@@ -3,6 +3,7 @@
 use std::{
     fs::{self, File},
     net::TcpListener,
+    os::unix::process::ExitStatusExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -38,12 +39,27 @@ impl Process {
     /// # Errors
     /// When it cannot be started.
     pub fn start(program: &str, name: &str, directory: &Path, arguments: &[&str]) -> anyhow::Result<Self> {
+        Self::start_with(program, name, directory, arguments, &[])
+    }
+
+    /// Starts a program with more in its environment.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start_with(
+        program: &str,
+        name: &str,
+        directory: &Path,
+        arguments: &[&str],
+        environment: &[(&str, &str)],
+    ) -> anyhow::Result<Self> {
         let output = |end: &str| directory.join(format!("{name}.{end}"));
         let (stdout, stderr) = (output("stdout"), output("stderr"));
         let child = Command::new(program)
             .args(arguments)
             .current_dir(directory)
             .env_remove("WEIR_LOG")
+            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(File::create(&stdout)?)
             .stderr(File::create(&stderr)?)
@@ -101,6 +117,14 @@ impl Process {
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+    }
+
+    /// The signal that ended it, if it has ended by one.
+    ///
+    /// # Errors
+    /// When the system does not say.
+    pub fn ended_by(&mut self) -> anyhow::Result<Option<i32>> {
+        Ok(self.child.try_wait()?.and_then(|status| status.signal()))
     }
 
     /// Kills it as a crash would: SIGKILL.

@@ -12,3 +12,4 @@ mod crash;
 mod demo;
 mod exact;
 mod sql_command;
+mod torture;

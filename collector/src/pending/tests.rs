@@ -1,5 +1,6 @@
 //! What a query gets at any moment: each row once, none before its position, none forgotten (I9); or that it must wait.
 
+use arrow::{array::AsArray, datatypes::Int64Type};
 use proptest::prelude::*;
 use weir_record::{AccessRecord, BatchStamp, Source, otlp};
 
@@ -30,28 +31,30 @@ enum Step {
     Add(usize),
     Read(usize),
     Seal,
-    Commit,
-    Release,
+    CommitNext,
+    Restart,
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
-        4 => (0..30usize).prop_map(Step::Add), 2 => (1..6usize).prop_map(Step::Read), 1 => Just(Step::Seal),
-        1 => Just(Step::Commit), 1 => Just(Step::Release)
+        8 => (0..30usize).prop_map(Step::Add), 4 => (1..6usize).prop_map(Step::Read), 2 => Just(Step::Seal),
+        6 => Just(Step::CommitNext), 1 => Just(Step::Restart)
     ];
-    prop::collection::vec(step, 1..80)
+    prop::collection::vec(step, 1..120)
 }
 
-/// A collector without its files: the log as a list of messages' sizes, one table.
+/// A collector without its files: the log as a list of messages' sizes, tables as counts.
 struct Model {
     pending: Pending,
+    limit_bytes: usize,
     log: Vec<usize>,
     sources: Sources,
     /// Next frame of the reading that is under way, and its last.
     reading: Option<(u64, u64)>,
     read_sources: Sources,
-    table_position: Position,
-    in_table: usize,
+    /// What each table has committed, and how many requests it counts.
+    positions: Committed,
+    counts: [u64; Table::ALL.len()],
     sealed: Option<Arc<Generation>>,
 }
 
@@ -59,37 +62,47 @@ impl Model {
     fn new(limit_bytes: usize) -> Self {
         Self {
             pending: Pending::new("log", Committed::default(), limit_bytes),
+            limit_bytes,
             log: Vec::new(),
             sources: Sources::default(),
             reading: None,
             read_sources: Sources::default(),
-            table_position: at(0),
-            in_table: 0,
+            positions: Committed::default(),
+            counts: [0; Table::ALL.len()],
             sealed: None,
         }
+    }
+
+    fn message(&self, position: u64) -> Message {
+        message(position, self.log[usize::try_from(position).unwrap() - 1])
     }
 
     fn add(&mut self, records: usize) {
         self.log.push(records);
         let position = self.log.len() as u64;
-        let message = message(position, records);
+        let message = self.message(position);
         let taken = take(&mut self.sources, &message);
         self.pending.add(at(position), message, &taken);
     }
 
     /// What the backlog does: asks the writer for a reading of the log, and takes some of it while there is room.
     fn read(&mut self, frames: usize) {
-        if self.pending.lag_frames() == 0 {
+        if self.pending.lock().lag.is_none() {
             return;
         }
         let (mut next, through) = self.reading.take().unwrap_or_else(|| {
-            let through = self.log.len() as u64;
+            let (through, loaded) = (self.log.len() as u64, self.pending.loaded().get());
             self.pending.join_after(at(through));
-            (self.pending.loaded().get() + 1, through)
+            self.read_sources = Sources::default();
+            for position in 1..=loaded {
+                let message = self.message(position);
+                take(&mut self.read_sources, &message);
+            }
+            (loaded + 1, through)
         });
         for _ in 0..frames {
             if next <= through && self.pending.has_room() {
-                let message = message(next, self.log[usize::try_from(next).unwrap() - 1]);
+                let message = self.message(next);
                 let taken = take(&mut self.read_sources, &message);
                 self.pending.replay(at(next), message, &taken, 0);
                 next += 1;
@@ -97,8 +110,9 @@ impl Model {
         }
         if next <= through {
             self.reading = Some((next, through));
-        } else if self.pending.caught_up(at(through)) {
-            self.read_sources = Sources::from_note(&self.sources.to_note()).unwrap();
+        } else {
+            // Otherwise there is more by now, and the next reading has it.
+            let _ = self.pending.caught_up(at(through));
         }
     }
 
@@ -106,39 +120,69 @@ impl Model {
         self.sealed = self.pending.seal();
     }
 
-    fn commit(&mut self) {
-        if let Some(generation) = self.sealed.as_ref().filter(|sealed| sealed.through() > self.table_position) {
-            let rows = generation.rows_to_commit(Table::Requests, NOW);
-            self.in_table += rows.iter().map(RecordBatch::num_rows).sum::<usize>();
-            self.table_position = generation.through();
+    /// Commits the sealed generation to the next table that lacks it; lets go of it after the last.
+    fn commit_next(&mut self) {
+        let Some(generation) = &self.sealed else { return };
+        let through = generation.through();
+        let Some(table) = Table::ALL.into_iter().find(|table| self.positions[*table as usize] < through) else {
             for table in Table::ALL {
-                self.pending.committed(table, self.table_position);
+                self.pending.committed(table, through);
             }
-        }
+            self.sealed = None;
+            return self.pending.release();
+        };
+        self.counts[table as usize] += counted(table, &generation.rows_to_commit(table, NOW));
+        self.positions[table as usize] = through;
+        self.pending.committed(table, through);
     }
 
-    fn release(&mut self) {
-        if self.sealed.take_if(|sealed| sealed.through() <= self.table_position).is_some() {
-            self.pending.release();
-        }
+    /// A process that ends and another one that begins: only log and tables are left.
+    fn restart(&mut self) {
+        self.pending = Pending::unknown("log", at(self.log.len() as u64), self.limit_bytes);
+        self.pending.begin(self.positions);
+        (self.sealed, self.reading) = (None, None);
     }
 
-    /// All rows that a query gets, or `None` when it is told to wait.
-    fn count(&self) -> Option<usize> {
-        match self.pending.after(&[(Table::Requests, self.table_position)], NOW) {
-            Ok(rows) => Some(self.in_table + count(&rows)),
-            Err(NotNow::Lags { loaded, newest }) => {
-                assert!(loaded < newest || self.reading.is_some() || self.log.is_empty());
-                None
+    /// What a query counts in each table, or `None` when it is told to wait.
+    fn count(&self) -> Option<[u64; Table::ALL.len()]> {
+        let asked = Table::ALL.map(|table| (table, self.positions[table as usize]));
+        match self.pending.after(&asked, NOW) {
+            Ok(pending) => {
+                let mut counts = self.counts;
+                for (table, rows) in pending {
+                    counts[table as usize] += counted(table, &rows);
+                }
+                Some(counts)
             }
+            Err(NotNow::Lags { .. }) => None,
             Err(gone @ NotNow::Gone { .. }) => panic!("{gone:?}"),
         }
+    }
+
+    fn expected(&self) -> [u64; Table::ALL.len()] {
+        let total = self.log.iter().sum::<usize>() as u64;
+        Table::ALL.map(|table| if table == Table::Spans { 0 } else { total })
+    }
+}
+
+/// The requests that these rows of a table tell of.
+fn counted(table: Table, rows: &[RecordBatch]) -> u64 {
+    let sum = |column: &str| -> i64 {
+        let columns = rows.iter().map(|rows| rows.column_by_name(column).unwrap().as_primitive::<Int64Type>());
+        columns.flat_map(|column| column.values().to_vec()).sum()
+    };
+    match table {
+        Table::Requests | Table::Spans => rows.iter().map(|rows| rows.num_rows() as u64).sum(),
+        Table::Metrics => sum("requests").try_into().unwrap(),
+        Table::Ledger => sum("stored").try_into().unwrap(),
     }
 }
 
 proptest! {
     #[test]
-    fn a_query_gets_all_rows_once_or_is_told_to_wait(steps in steps(), limit_bytes in 10_000..400_000usize) {
+    fn every_table_gets_every_row_once_and_a_query_sees_it_or_is_told_to_wait(
+        steps in steps(), limit_bytes in 10_000..400_000usize,
+    ) {
         let mut model = Model::new(limit_bytes);
         let largest = message(1, 30).heap_bytes();
         for step in steps {
@@ -146,27 +190,27 @@ proptest! {
                 Step::Add(records) => model.add(records),
                 Step::Read(frames) => model.read(frames),
                 Step::Seal => model.seal(),
-                Step::Commit => model.commit(),
-                Step::Release => model.release(),
+                Step::CommitNext => model.commit_next(),
+                Step::Restart => model.restart(),
             }
             if let Some(counted) = model.count() {
-                prop_assert_eq!(counted, model.log.iter().sum::<usize>());
+                prop_assert_eq!(counted, model.expected());
             }
             prop_assert!(model.pending.bytes() <= limit_bytes + limit_bytes / JOINING_SHARE + 2 * largest);
         }
         // Once the store is there again, all is seen, and committed in the end.
         for round in 0.. {
             prop_assert!(round < 1_000, "it never catches up: {:?}", model.pending);
-            if model.count().is_some() && model.pending.seal().is_none() {
+            model.read(100);
+            model.seal();
+            if model.count().is_some() && model.sealed.is_none() {
                 break;
             }
-            model.seal();
-            model.commit();
-            model.release();
-            model.read(100);
+            for _ in 0..=Table::ALL.len() {
+                model.commit_next();
+            }
         }
-        prop_assert_eq!(model.in_table, model.log.iter().sum::<usize>());
-        prop_assert_eq!(model.table_position, at(model.log.len() as u64));
+        prop_assert_eq!(model.counts, model.expected());
     }
 }
 
@@ -201,10 +245,7 @@ fn a_resent_batch_adds_to_the_ledger_and_to_nothing_else() {
     pending.count_duplicate(&message(1, 3));
     let generation = pending.seal().unwrap();
     let ledger = &generation.rows(Table::Ledger, NOW)[0];
-    let value = |name: &str| {
-        use arrow::{array::AsArray, datatypes::Int64Type};
-        ledger.column_by_name(name).unwrap().as_primitive::<Int64Type>().value(0)
-    };
+    let value = |name: &str| ledger.column_by_name(name).unwrap().as_primitive::<Int64Type>().value(0);
     assert_eq!((value("received"), value("stored"), value("duplicate")), (6, 3, 3));
     assert_eq!(generation.records(), 3);
 }

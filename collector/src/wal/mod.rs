@@ -55,6 +55,7 @@ use lock::Lock;
 pub use replay::{Damage, Entry, Replay};
 
 use segment::Segment;
+use weir_station::crash_point;
 
 /// Encoded frames are handed to the system when they are this many bytes, and at each sync.
 const BUFFER_BYTES: usize = 4 << 20;
@@ -207,6 +208,7 @@ impl Wal {
         let begun = Segment::create(&self.config.directory, self.next, note)
             .and_then(|segment| Ok((segment.open_to_append()?, segment)))
             .inspect_err(|_| self.failed = true)?;
+        crash_point!("wal::segment_created");
         // A segment without frames has its name from the same position: the new one stands in its place.
         self.segments.pop_if(|last| last.first() == begun.1.first());
         self.file = begun.0;
@@ -239,6 +241,7 @@ impl Wal {
         let deletable = self.segments.iter().skip(1).take_while(|next| next.first() <= through.next()).count();
         if deletable > 0 {
             self.segments[..deletable].iter().try_for_each(Segment::delete)?;
+            crash_point!("wal::segments_deleted");
             durable::sync_directory(&self.config.directory)?;
             self.segments.drain(..deletable);
         }

@@ -1,0 +1,36 @@
+//! Whatever a file of the log holds: opening it says what is wrong, or mends it, and it can be written to and read again
+//! (I10).
+
+#![no_main]
+
+use std::fs;
+
+use libfuzzer_sys::fuzz_target;
+use weir_collector::wal::{Entry, Position, Wal, WalConfig};
+
+fuzz_target!(|bytes: &[u8]| {
+    // In memory, where the machine has such a place: fsyncs are not what is tried here.
+    let directory = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a directory");
+    let config = || WalConfig {
+        directory: directory.path().to_owned(),
+        segment_bytes: 1 << 20,
+        budget_bytes: 1 << 30,
+    };
+    drop(Wal::open(config()).expect("a new log opens"));
+    let segment = directory.path().join("00000000000000000001.wal");
+    // Behind an intact head more is reached than with bytes of any kind.
+    let head = fs::read(&segment).expect("the segment was made");
+    fs::write(&segment, [&head, bytes].concat()).expect("the segment can be written");
+    let Ok((mut wal, _)) = Wal::open(config()) else { return };
+    let position = wal.append(1, 2, b"body").expect("there is room");
+    wal.sync().expect("it is written");
+    let (_, entries) = wal.replay(Position::default()).expect("it can be read");
+    let mut last = None;
+    for entry in entries {
+        if let Entry::Frame(frame) = entry.expect("no damage ends the reading") {
+            assert!(Some(frame.position) > last, "frames come in order");
+            last = Some(frame.position);
+        }
+    }
+    assert_eq!(last, Some(position), "what was written is read");
+});
