@@ -23,7 +23,7 @@ impl Settings {
         let configured = document.top().value("data", PathBuf::from(DEFAULT_DATA));
         let data = data.map_or(configured, Path::to_path_buf);
         let settings = Self {
-            gateway: weir_gateway::Config::read(&document),
+            gateway: weir_gateway::Config::read(&document, &data),
             collector: weir_collector::Config::read(&document, &data),
             query: weir_query::Config::read(&document.section("query")),
             data,

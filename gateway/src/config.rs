@@ -3,7 +3,11 @@
 pub(crate) mod apis;
 pub(crate) mod integration;
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use apis::Definitions;
 use weir_station::{
@@ -52,6 +56,12 @@ pub struct TelemetryConfig {
     pub batch_records: usize,
     /// How long a record waits for company.
     pub linger: Duration,
+    /// Directory for records that the collector does not take; none: they wait in the queue alone.
+    pub spool: Option<PathBuf>,
+    /// The most that it may take on disk; each signal half of it.
+    pub spool_limit: ByteSize,
+    /// What is dropped when it is full.
+    pub spool_policy: SpoolPolicy,
     /// How long the collector may take to answer.
     pub timeout: Duration,
     /// The share of traces that are kept whatever becomes of them.
@@ -60,6 +70,15 @@ pub struct TelemetryConfig {
     pub slow: Duration,
     /// Where the access-log lines go, beside the collector.
     pub access_log: AccessLog,
+}
+
+/// What is dropped, and counted, when the spool is full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SpoolPolicy {
+    /// What comes: an outage keeps its beginning.
+    DropNewest,
+    /// What has waited longest: an outage keeps its end. The numbers of the dropped batches are gaps in the ledger.
+    DropOldest,
 }
 
 /// Where the access-log lines go.
@@ -74,9 +93,10 @@ pub enum AccessLog {
 }
 
 impl Config {
-    /// Reads `[gateway]`, `[[api]]`, `[[api_key]]` and `[[jwt_authorizer]]`.
+    /// Reads `[gateway]`, `[[api]]`, `[[api_key]]` and `[[jwt_authorizer]]`. `data` is the directory that defaults stand
+    /// in.
     #[must_use]
-    pub fn read(document: &Document) -> Self {
+    pub fn read(document: &Document, data: &Path) -> Self {
         let section = document.section("gateway");
         let address = |key, port: u16| section.value(key, SocketAddr::from(([127, 0, 0, 1], port)));
         Self {
@@ -88,14 +108,14 @@ impl Config {
             body_limit: section.value("body_limit", ByteSize::mebibytes(10)),
             drain: section.value("drain", Duration::from_secs(10)),
             account: limit(&section.section("throttle")),
-            telemetry: TelemetryConfig::read(&section.section("telemetry")),
+            telemetry: TelemetryConfig::read(&section.section("telemetry"), data),
             definitions: Definitions::read(document, section.value("integration_timeout", Duration::from_secs(29))),
         }
     }
 }
 
 impl TelemetryConfig {
-    fn read(section: &Section) -> Self {
+    fn read(section: &Section, data: &Path) -> Self {
         let at_least_one = |key, default: usize| {
             let value = section.value(key, default);
             if value == 0 {
@@ -116,8 +136,20 @@ impl TelemetryConfig {
             "stdout" => AccessLog::StandardOutput,
             path => AccessLog::File(path.into()),
         };
+        let spool = section.value("spool", data.join("spool").display().to_string());
+        let spool_policy = match section.value("spool_policy", "drop_newest".to_owned()).as_str() {
+            "drop_newest" => SpoolPolicy::DropNewest,
+            "drop_oldest" => SpoolPolicy::DropOldest,
+            other => {
+                section.fault("spool_policy", format!("is {other:?}"), "\"drop_newest\" or \"drop_oldest\"");
+                SpoolPolicy::DropNewest
+            }
+        };
         Self {
             collector,
+            spool: (spool != "off").then(|| spool.into()),
+            spool_limit: section.value("spool_limit", ByteSize::mebibytes(1_024)),
+            spool_policy,
             queue_records: at_least_one("queue_records", 65_536),
             batch_records: at_least_one("batch_records", 512),
             linger: section.value("linger", Duration::from_millis(100)),

@@ -35,8 +35,8 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> Result<(), Failure> {
     log::init("info", &log::Destination::StandardError).map_err(Failure::usage)?;
     let document = Document::load(arguments.config.as_deref()).map_err(Failure::usage)?;
-    document.top().value("data", PathBuf::from("weir-data"));
-    let config = Config::read(&document);
+    let data: PathBuf = document.top().value("data", PathBuf::from("weir-data"));
+    let config = Config::read(&document, &data);
     let resolved = document.finish(OTHER_SECTIONS).map_err(Failure::usage)?;
     if arguments.check {
         #[expect(clippy::print_stdout, reason = "the resolved configuration is this command's output")]

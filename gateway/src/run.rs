@@ -1,6 +1,6 @@
 //! A gateway's life: start, run, end.
 
-use std::{io, net::SocketAddr, sync::Arc, thread, time::Duration};
+use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, thread, time::Duration};
 
 use tokio::{sync::oneshot, task::JoinSet, time::timeout};
 use tokio_util::sync::CancellationToken;
@@ -9,13 +9,15 @@ use weir_station::listener::{self, ListenError};
 
 use crate::{
     auth::jwt::KeySetError,
-    config::Config,
+    config::{Config, TelemetryConfig},
     core::{self, Shared},
     serving::Serving,
     stats::Stats,
     telemetry::{
         self, AccessLogError,
-        export::{self, Exporter},
+        export::{self, Exported, Exporter},
+        outbox::Outbox,
+        spool::{Slot, Spool},
     },
 };
 
@@ -34,6 +36,14 @@ pub enum StartError {
     /// The access log cannot be opened.
     #[error("gateway: {0}")]
     AccessLog(#[from] AccessLogError),
+    /// The directory for records that the collector does not take cannot be used.
+    #[error("gateway: telemetry.spool: cannot use {}: {source}; name another directory, or \"off\"", .directory.display())]
+    Spool {
+        /// The directory.
+        directory: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// The collector's address is no URI.
     #[error("gateway: telemetry.collector: {0}")]
     Collector(#[from] tonic::transport::Error),
@@ -88,6 +98,7 @@ impl Gateway {
         let admin_listener = listener::bind(config.admin, config.exposure).await?;
         let admin = admin_listener.local_addr()?;
         let channel = export::connect(&config.telemetry)?;
+        let outboxes = outboxes(&config.telemetry)?;
         let stats = Arc::new(Stats::default());
         let serving = Serving::new(&config)?;
         let (telemetry, queues) = telemetry::queues(&config.telemetry, Arc::clone(&stats))?;
@@ -113,15 +124,17 @@ impl Gateway {
         }
         let instance = uuid::Uuid::now_v7().to_string();
         let mut senders = JoinSet::new();
-        let exporter = || Exporter {
+        let exporter = |outbox| Exporter {
             channel: channel.clone(),
             config: config.telemetry.clone(),
             instance: instance.clone(),
             stats: Arc::clone(&stats),
+            outbox,
             deadline: deadline.clone(),
         };
-        senders.spawn(exporter().run::<AccessRecord>(queues.records));
-        senders.spawn(exporter().run::<Span>(queues.spans));
+        let [logs, traces] = outboxes;
+        senders.spawn(exporter(logs).run::<AccessRecord>(queues.records));
+        senders.spawn(exporter(traces).run::<Span>(queues.spans));
         if let Some((lines, file)) = queues.lines {
             senders.spawn(file.write(lines));
         }
@@ -182,6 +195,20 @@ impl Gateway {
         while self.admin_server.join_next().await.is_some() {}
         failure.map_or(Ok(()), Err)
     }
+}
+
+/// The outboxes of logs and traces, with what an earlier process has left in the spool.
+fn outboxes(config: &TelemetryConfig) -> Result<[Outbox; 2], StartError> {
+    let policy = config.spool_policy;
+    let Some(directory) = &config.spool else { return Ok([Outbox::new(None, policy), Outbox::new(None, policy)]) };
+    let open = || {
+        let slot = Slot::take(directory)?;
+        let limit_bytes = config.spool_limit.0 / 2;
+        let logs = Spool::open(&slot, AccessRecord::SIGNAL, limit_bytes)?;
+        let traces = Spool::open(&slot, Span::SIGNAL, limit_bytes)?;
+        Ok([Outbox::new(Some(logs), policy), Outbox::new(Some(traces), policy)])
+    };
+    open().map_err(|source| StartError::Spool { directory: directory.clone(), source })
 }
 
 fn core_end(ended: Result<Result<io::Result<()>, oneshot::error::RecvError>, tokio::task::JoinError>) -> String {

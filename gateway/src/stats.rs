@@ -28,6 +28,10 @@ pub struct SignalStats {
     pub(crate) sent: AtomicU64,
     /// Batches that were sent again.
     pub(crate) resent_batches: AtomicU64,
+    /// Records on disk, that the collector has not taken.
+    pub(crate) spool_records: AtomicU64,
+    /// Bytes that they take there.
+    pub(crate) spool_bytes: AtomicU64,
 }
 
 impl SignalStats {
@@ -107,6 +111,13 @@ impl Stats {
         series("weir_gateway_records_dropped_total", "Records dropped.", SignalStats::dropped);
         series("weir_gateway_records_sent_total", "Records acknowledged by the collector.", SignalStats::sent);
         series("weir_gateway_batches_resent_total", "Batches sent again.", SignalStats::resent_batches);
+        for (signal, stats) in signals {
+            let labels = [("signal", signal)];
+            let help = "Records on disk that the collector has not taken.";
+            text.gauge_with("weir_gateway_spool_records", help, &labels, stats.spool_records.load(Relaxed));
+            let help = "Bytes of records on disk.";
+            text.gauge_with("weir_gateway_spool_bytes", help, &labels, stats.spool_bytes.load(Relaxed));
+        }
         text
     }
 }

@@ -62,3 +62,25 @@ pub async fn until_number(query: &str, sql: &str, expected: u64) -> anyhow::Resu
         }
     }
 }
+
+/// Looks at a station's self metrics until they are as wanted. `wanted` gets a function from a series to its value.
+///
+/// # Errors
+/// When they are not within [`PATIENCE`].
+pub async fn until_metrics(admin: &str, mut wanted: impl FnMut(&dyn Fn(&str) -> u64) -> bool) -> anyhow::Result<()> {
+    let client = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build()?;
+    let begun = std::time::Instant::now();
+    loop {
+        let page = client.get(format!("{admin}/metrics")).send().await?.text().await?;
+        let value = |series: &str| -> u64 {
+            page.lines().filter_map(|line| line.strip_prefix(series)?.trim().parse::<u64>().ok()).sum()
+        };
+        if wanted(&value) {
+            return Ok(());
+        }
+        if begun.elapsed() > PATIENCE {
+            bail!("the self metrics are not as wanted:\n{page}");
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}

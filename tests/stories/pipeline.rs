@@ -66,8 +66,15 @@ impl Stations {
     }
 
     pub(crate) async fn gateway(&self) -> (Process, String) {
+        let (process, address, _) = self.gateway_with_admin().await;
+        (process, address)
+    }
+
+    /// The process, and where it serves and shows its metrics.
+    pub(crate) async fn gateway_with_admin(&self) -> (Process, String, String) {
         let (process, logged) = self.start("gateway", "gateway listens").await;
-        (process, format!("http://{}", logged["address"].as_str().unwrap()))
+        let url = |name: &str| format!("http://{}", logged[name].as_str().unwrap());
+        (process, url("address"), url("admin"))
     }
 
     pub(crate) async fn collector(&self) -> Process {

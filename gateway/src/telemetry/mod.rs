@@ -4,6 +4,8 @@
 //! count travels with each batch, so that the ledger shows it.
 
 pub(crate) mod export;
+pub(crate) mod outbox;
+pub(crate) mod spool;
 
 use std::{
     fs::{File, OpenOptions},
