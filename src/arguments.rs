@@ -29,6 +29,8 @@ pub(crate) enum Command {
     Sql(Sql),
     /// Watch the traffic in the terminal
     Top(weir_tui::Arguments),
+    /// Check that the tables agree with each other, with their files, and with what the senders said
+    Verify(Verify),
     /// Print the resolved configuration, secrets masked; or every fault in it
     Check(Station),
 }
@@ -84,6 +86,17 @@ pub(crate) struct Sql {
     /// Leave out rows that are acknowledged and not yet committed
     #[arg(long)]
     pub(crate) committed_only: bool,
+}
+
+/// Arguments of `weir verify`.
+#[derive(Args, Debug)]
+pub(crate) struct Verify {
+    /// The data directory, whether Weir runs on it or not
+    #[arg(long, value_name = "DIR", default_value = crate::settings::DEFAULT_DATA)]
+    pub(crate) data: PathBuf,
+    /// A JSON object a line
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

@@ -8,6 +8,7 @@ mod settings;
 mod sql;
 mod stations;
 mod up;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -39,6 +40,7 @@ fn run(command: Command) -> Result<(), Failure> {
             Command::Serve(arguments) => stations::serve(arguments).await,
             Command::Sql(arguments) => sql::run(arguments).await,
             Command::Top(arguments) => stations::top(arguments).await,
+            Command::Verify(arguments) => verify::run(arguments).await,
             Command::Check(arguments) => stations::check(&arguments),
         }
     })

@@ -35,20 +35,26 @@ pub(crate) async fn run(arguments: Sql) -> Result<(), Failure> {
     cli::run(&target, arguments.statement, settings, history).await.map_err(Failure::running)
 }
 
+/// A data directory that was opened: whom to ask, and the tables.
+pub(crate) struct Opened {
+    pub(crate) target: Target,
+    pub(crate) lake: Arc<Lake>,
+}
+
 async fn target(arguments: &Sql) -> Result<Target, Failure> {
     if let Some(url) = &arguments.url {
         return Target::station(url).map_err(Failure::usage);
     }
     let default = Path::new(DEFAULT_DATA);
     match &arguments.data {
-        Some(data) => from_data(data).await,
-        None if default.join("tables").is_dir() => from_data(default).await,
+        Some(data) => Ok(open(data).await?.target),
+        None if default.join("tables").is_dir() => Ok(open(default).await?.target),
         None => Target::station(DEFAULT_URL).map_err(Failure::usage),
     }
 }
 
 /// Asks the Weir that runs on a directory; or reads it, its log included, when none does.
-async fn from_data(data: &Path) -> Result<Target, Failure> {
+pub(crate) async fn open(data: &Path) -> Result<Opened, Failure> {
     let (tables, wal) = (data.join("tables"), data.join("wal"));
     if !tables.is_dir() {
         let shown = data.display();
@@ -56,7 +62,7 @@ async fn from_data(data: &Path) -> Result<Target, Failure> {
             "{shown} holds no tables; expected a directory that `weir up --data` made"
         )));
     }
-    let lake = Lake::open(&StoreConfig::local(&tables)).await.map_err(Failure::usage)?;
+    let lake = Arc::new(Lake::open(&StoreConfig::local(&tables)).await.map_err(Failure::usage)?);
     let mut sources: Vec<Arc<dyn PendingSource>> = Vec::new();
     if wal.is_dir() {
         match Offline::read(&wal, &lake).await {
@@ -65,12 +71,15 @@ async fn from_data(data: &Path) -> Result<Target, Failure> {
             }
             // No log was ever begun: everything is in the tables.
             Err(ReplayError::Wal(WalError::Missing { .. })) => {}
-            Err(ReplayError::Wal(in_use @ WalError::InUse { .. })) => return running(data, &in_use),
+            Err(ReplayError::Wal(in_use @ WalError::InUse { .. })) => {
+                return Ok(Opened { target: running(data, &in_use)?, lake });
+            }
             Err(error) => return Err(Failure::usage(error)),
         }
     }
-    let engine = Engine::new(Arc::new(lake), sources, &Limits::from(&Config::default())).map_err(Failure::usage)?;
-    Ok(Target::Engine(Arc::new(engine)))
+    let limits = Limits::from(&Config::default());
+    let engine = Engine::new(Arc::clone(&lake), sources, &limits).map_err(Failure::usage)?;
+    Ok(Opened { target: Target::Engine(Arc::new(engine)), lake })
 }
 
 fn running(data: &Path, in_use: &WalError) -> Result<Target, Failure> {

@@ -23,6 +23,7 @@ mod snapshot;
 pub mod spans;
 mod store;
 mod table;
+pub mod verify;
 
 pub use lake::Lake;
 pub use schema::{PARTITION_COLUMN, Table};

@@ -178,6 +178,11 @@ impl LakeTable {
         self.log.table
     }
 
+    /// The store that its files are in.
+    pub(crate) fn store(&self) -> &Arc<dyn ObjectStore> {
+        &self.store
+    }
+
     /// Where it is: `file:///directory/requests/`.
     #[must_use]
     pub fn url(&self) -> &Url {

@@ -13,3 +13,4 @@ mod demo;
 mod exact;
 mod sql_command;
 mod torture;
+mod verify;

@@ -140,6 +140,8 @@ impl Round {
 
     async fn check(&self) -> anyhow::Result<()> {
         let (path, total) = (self.directory.path(), SENDERS as u64 * BATCHES * RECORDS as u64);
+        let verified = Process::run(WEIR, path, &["verify", "--data", "data"]).await?;
+        anyhow::ensure!(verified.code == Some(0), "{}{}", verified.stdout, verified.stderr);
         let sql = "select count(*) as n, count(distinct request_id) as ids, \
                    (select sum(requests) from metrics) as counted, \
                    (select sum(sketch_count(latency)) from metrics) as timed from requests";

@@ -1,0 +1,191 @@
+//! `weir verify`: whether the tables agree with each other, with the store, and with what the senders said.
+//!
+//! Every check is a statement whose rows are the differences, in words; no row, no difference. So what is checked can be
+//! read, and asked by hand.
+
+use std::time::{Duration, Instant};
+
+use arrow::array::AsArray;
+use futures::StreamExt;
+use serde_json::json;
+use weir_lake::{Lake, Table, verify};
+use weir_query::{Options, client::Target};
+use weir_record::Outcome;
+use weir_station::{
+    exit::Failure,
+    log::{self, Destination},
+};
+
+use crate::{
+    arguments::Verify,
+    sql::{self, Opened},
+};
+
+/// One check and what it found.
+struct Checked {
+    name: String,
+    /// How much it looked at.
+    seen: String,
+    difference: Option<String>,
+    elapsed: Duration,
+}
+
+/// Runs `weir verify`.
+pub(crate) async fn run(arguments: Verify) -> Result<(), Failure> {
+    log::init("error", &Destination::StandardError).map_err(Failure::usage)?;
+    let Opened { target, lake } = sql::open(&arguments.data).await?;
+    let mut all = Vec::new();
+    for (name, seen, sql) in statements() {
+        let begun = Instant::now();
+        let difference = first_text(&target, &sql).await?;
+        let seen = first_text(&target, seen).await?.unwrap_or_default();
+        let checked = Checked { name: name.to_owned(), seen, difference, elapsed: begun.elapsed() };
+        show(&checked, arguments.json);
+        all.push(checked);
+    }
+    for table in Table::ALL {
+        let checked = files(&lake, table).await?;
+        show(&checked, arguments.json);
+        all.push(checked);
+    }
+    match all.into_iter().find_map(|checked| Some((checked.name, checked.difference?))) {
+        None => Ok(()),
+        Some((name, difference)) => Err(Failure::running(format!("{name}: {difference}"))),
+    }
+}
+
+async fn files(lake: &Lake, table: Table) -> Result<Checked, Failure> {
+    let begun = Instant::now();
+    let verified = verify::files(lake.table(table)).await.map_err(Failure::running)?;
+    Ok(Checked {
+        name: format!("the files of {} are there", table.name()),
+        seen: format!("{} files, {} bytes", verified.files, verified.bytes),
+        difference: verified.difference,
+        elapsed: begun.elapsed(),
+    })
+}
+
+#[expect(clippy::print_stdout, reason = "what was checked is this command's output")]
+fn show(checked: &Checked, as_json: bool) {
+    let Checked { name, seen, difference, elapsed } = checked;
+    if as_json {
+        let ok = difference.is_none();
+        let elapsed_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
+        let line = json!({"check": name, "ok": ok, "seen": seen, "difference": difference, "elapsed_ms": elapsed_ms});
+        println!("{line}");
+    } else {
+        let verdict = if difference.is_none() { "ok     " } else { "DIFFERS" };
+        println!("{verdict}  {name:<46}  {seen}  ({:.1} s)", elapsed.as_secs_f64());
+    }
+}
+
+/// The text in the first row and column of an answer.
+async fn first_text(target: &Target, sql: &str) -> Result<Option<String>, Failure> {
+    let (_, mut rows) = target.query(sql, Options { fresh: true }).await.map_err(Failure::running)?;
+    while let Some(batch) = rows.next().await {
+        let batch = batch.map_err(Failure::running)?;
+        if batch.num_rows() > 0 {
+            let column = arrow::compute::cast(batch.column(0), &arrow::datatypes::DataType::Utf8);
+            return Ok(Some(column.map_err(Failure::running)?.as_string::<i32>().value(0).to_owned()));
+        }
+    }
+    Ok(None)
+}
+
+/// Name, what tells how much is looked at, and the differences.
+fn statements() -> Vec<(&'static str, &'static str, String)> {
+    let requests = "select concat(count(*), ' requests') from requests";
+    let sources = "select concat(count(distinct source), ' sources') from ledger";
+    let received = "select concat('source ', source, ', ', signal, ': ', received, ' received, but ', known, \
+                    ' stored, duplicate or rejected') from (select source, signal, sum(received) as received, \
+                    sum(stored) + sum(duplicate) + sum(rejected) as known from ledger group by source, signal) \
+                    where received <> known order by source limit 1";
+    let offered = "select concat('source ', source, ', ', signal, ': ', offered, ' offered, but ', known, \
+                   ' stored, rejected or dropped') from (select source, signal, sum(offered) as offered, \
+                   sum(stored) + sum(rejected) + sum(dropped) as known from ledger group by source, signal) \
+                   where offered > 0 and known > offered order by source limit 1";
+    let twice = "select concat('source ', source, ': the request ', request_id, ' is there ', n, ' times') from \
+                 (select source, request_id, count(*) as n from requests where request_id <> '' and source in \
+                 (select source from ledger group by source having sum(offered) > 0 and sum(doubtful) = 0) \
+                 group by source, request_id) where n > 1 order by source limit 1";
+    let damaged = "select concat('log ', source, ': ', frames, ' messages were lost to damage') from (select source, \
+                   sum(damaged_frames) as frames from ledger group by source) where frames > 0 order by source limit 1";
+    vec![
+        ("metrics are the sums of requests", requests, metrics_differences()),
+        ("rows of requests are those stored", requests, stored_differences("requests", "logs")),
+        (
+            "rows of spans are those stored",
+            "select concat(count(*), ' spans') from spans",
+            stored_differences("spans", "traces"),
+        ),
+        ("everything received is accounted for", sources, received.to_owned()),
+        ("nothing is stored that was not offered", sources, offered.to_owned()),
+        ("no request of a source is there twice", requests, twice.to_owned()),
+        ("no message was lost to damage of the log", sources, damaged.to_owned()),
+    ]
+}
+
+/// What the ledger says was stored, against the rows.
+fn stored_differences(table: &str, signal: &str) -> String {
+    format!(
+        "with said as (select source, sum(stored) as n from ledger where signal = '{signal}' group by source), \
+         found as (select source, count(*) as n from {table} group by source) \
+         select concat('source ', coalesce(said.source, found.source), ': ', coalesce(said.n, 0), ' stored, ', \
+         coalesce(found.n, 0), ' there') from said full join found on said.source = found.source \
+         where coalesce(said.n, 0) <> coalesce(found.n, 0) order by 1 limit 1"
+    )
+}
+
+/// Requests added up anew, against the cells: every count of every key, and how many latencies the sketches hold.
+fn metrics_differences() -> String {
+    let mut columns = vec![
+        ("requests".to_owned(), "count(*)".to_owned(), "sum(requests)".to_owned()),
+        ("sketched".to_owned(), "count(*)".to_owned(), "coalesce(sum(sketch_count(latency)), 0)".to_owned()),
+    ];
+    let timed = ["integration_latency", "authorizer_latency"];
+    columns.extend(
+        timed.map(|name| {
+            (name.to_owned(), format!("count({name}_us)"), format!("coalesce(sum(sketch_count({name})), 0)"))
+        }),
+    );
+    let bytes = ["request_bytes", "response_bytes"];
+    columns.extend(bytes.map(|name| (name.to_owned(), format!("coalesce(sum({name}), 0)"), format!("sum({name})"))));
+    columns.extend((1..=5).map(|class| {
+        let name = format!("status_{class}xx");
+        let count = format!("count(*) filter (where status between {class}00 and {class}99)");
+        (name.clone(), count, format!("sum({name})"))
+    }));
+    columns.extend(Outcome::ALL.iter().map(|outcome| {
+        let name = outcome.as_str();
+        (name.to_owned(), format!("count(*) filter (where outcome = '{name}')"), format!("sum({name})"))
+    }));
+    let list = |of: fn(&(String, String, String)) -> &String| {
+        let items = columns.iter().map(|column| format!("{} as {}", of(column), column.0));
+        items.collect::<Vec<_>>().join(", ")
+    };
+    // One comparison, of all counts as text: a chain of so many is deeper than the parser goes.
+    let counts = |side: &str| {
+        let counts: Vec<_> = columns.iter().map(|(name, ..)| format!("{side}.{name}")).collect();
+        format!("concat_ws(' ', {})", counts.join(", "))
+    };
+    let shown: Vec<_> = columns
+        .iter()
+        .map(|(name, ..)| format!("case when r.{name} is distinct from m.{name} then concat(' {name} ', coalesce(r.{name}, 0), ' and ', coalesce(m.{name}, 0)) else '' end"))
+        .collect();
+    let key = "coalesce(api, '') as api, coalesce(stage, '') as stage, coalesce(route, '') as route, \
+               coalesce(method, '') as method";
+    format!(
+        "with r as (select date_bin(interval '10 seconds', time) as bucket, {key}, {} from requests \
+         group by 1, 2, 3, 4, 5), \
+         m as (select time as bucket, {key}, {} from metrics group by 1, 2, 3, 4, 5) \
+         select concat(coalesce(r.bucket, m.bucket), ' ', coalesce(r.api, m.api), ' ', coalesce(r.stage, m.stage), ' ', \
+         coalesce(r.method, m.method), ' ', coalesce(r.route, m.route), ', in requests and in metrics:', {}) \
+         from r full join m on r.bucket = m.bucket and r.api = m.api and r.stage = m.stage and r.route = m.route \
+         and r.method = m.method where {} <> {} order by 1 limit 1",
+        list(|column| &column.1),
+        list(|column| &column.2),
+        shown.join(", "),
+        counts("r"),
+        counts("m"),
+    )
+}
