@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use weir_record::otlp::DecodeError;
 
 use crate::{
-    Counters, Message, Signal,
+    Counters, Message, Rejected, Signal,
     writer::{Answer, Submission, WriterHandle},
 };
 
@@ -24,8 +24,8 @@ pub struct Intake {
 /// A message that was taken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Accepted {
-    /// Records in it that were rejected: OTLP's partial success.
-    pub rejected: u64,
+    /// Records in it that were rejected, and why: OTLP's partial success.
+    pub rejected: Rejected,
 }
 
 /// A message that was not taken.

@@ -29,7 +29,7 @@ pub mod writer;
 pub use config::Config;
 pub use counters::{Counter, Counters, Gauge};
 pub use intake::{Accepted, Intake, Refusal};
-pub use message::{Message, Part};
+pub use message::{Message, Part, Rejected};
 pub use pending::Pending;
 pub use run::{Addresses, Collector, RunError, StartError};
 pub use signal::Signal;

@@ -263,8 +263,8 @@ impl Writer {
         for (part, taken) in message.parts.iter().zip(taken) {
             match taken {
                 Taken::New(_) => {
-                    self.counters.stored.add(part.received - part.rejected);
-                    self.counters.rejected.add(part.rejected);
+                    self.counters.stored.add(part.received - part.rejected.total());
+                    self.counters.rejected.add(part.rejected.total());
                 }
                 Taken::Duplicate => self.counters.duplicate.add(part.received),
             }

@@ -6,8 +6,8 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use arrow::array::{
-    ArrayRef, BinaryBuilder, Int32Array, Int64Array, MapBuilder, MapFieldNames, RecordBatch, StringArray,
-    StringBuilder, TimestampMicrosecondArray,
+    ArrayRef, BinaryBuilder, Int64Array, MapBuilder, MapFieldNames, RecordBatch, StringArray, StringBuilder,
+    TimestampMicrosecondArray,
 };
 
 use crate::Table;
@@ -39,18 +39,21 @@ pub(crate) fn optional_texts<'a>(values: impl Iterator<Item = Option<&'a str>>) 
 
 /// A text column of ids, in hexadecimal digits; `None` is null.
 pub(crate) fn ids<'a>(values: impl Iterator<Item = Option<&'a [u8]>>) -> ArrayRef {
-    const DIGITS: [char; 16] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
     let mut builder = StringBuilder::new();
-    let mut text = String::new();
-    for value in values {
-        text.clear();
-        for byte in value.unwrap_or_default() {
-            text.push(DIGITS[usize::from(byte >> 4)]);
-            text.push(DIGITS[usize::from(byte & 0xf)]);
-        }
-        builder.append_option(value.map(|_| text.as_str()));
-    }
+    values.for_each(|value| append_id(&mut builder, value));
     Arc::new(builder.finish())
+}
+
+/// Appends an id of at most 16 bytes, in hexadecimal digits; `None` is null.
+pub(crate) fn append_id(builder: &mut StringBuilder, id: Option<&[u8]>) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut text = [0; 32];
+    let Some(id) = id else { return builder.append_null() };
+    for (digits, byte) in text.chunks_exact_mut(2).zip(id) {
+        digits.copy_from_slice(&[DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 0xf)]]);
+    }
+    let digits = text.get(..2 * id.len()).and_then(|digits| std::str::from_utf8(digits).ok());
+    builder.append_value(digits.expect("ids have at most 16 bytes, and hexadecimal digits are ASCII"));
 }
 
 /// A bigint column without nulls; what does not fit counts as the largest that does.
@@ -58,15 +61,15 @@ pub(crate) fn bigints(values: impl Iterator<Item = u64>) -> ArrayRef {
     Arc::new(Int64Array::from_iter_values(values.map(saturated)))
 }
 
-/// A bigint column; `None` is null.
-pub(crate) fn optional_bigints(values: impl Iterator<Item = Option<u64>>) -> ArrayRef {
-    Arc::new(values.map(|value| value.map(saturated)).collect::<Int64Array>())
+/// A map column under construction.
+pub(crate) fn map_builder(rows: usize) -> MapBuilder<StringBuilder, StringBuilder> {
+    let names = MapFieldNames { entry: "key_value".to_owned(), key: "key".to_owned(), value: "value".to_owned() };
+    MapBuilder::with_capacity(Some(names), StringBuilder::new(), StringBuilder::new(), rows)
 }
 
 /// A map column.
 pub(crate) fn maps<'a>(values: impl Iterator<Item = &'a BTreeMap<String, String>>) -> ArrayRef {
-    let names = MapFieldNames { entry: "key_value".to_owned(), key: "key".to_owned(), value: "value".to_owned() };
-    let mut builder = MapBuilder::new(Some(names), StringBuilder::new(), StringBuilder::new());
+    let mut builder = map_builder(0);
     for map in values {
         for (key, value) in map {
             builder.keys().append_value(key);
@@ -84,11 +87,6 @@ pub(crate) fn optional_binaries(values: impl Iterator<Item = Option<Vec<u8>>>) -
     Arc::new(builder.finish())
 }
 
-fn saturated(value: u64) -> i64 {
+pub(crate) fn saturated(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
-}
-
-/// An int column of HTTP statuses; `None` is null.
-pub(crate) fn statuses(values: impl Iterator<Item = Option<u16>>) -> ArrayRef {
-    Arc::new(values.map(|value| value.map(i32::from)).collect::<Int32Array>())
 }

@@ -5,11 +5,14 @@
 //!
 //! What always holds: the sum over the cells of a key is the count of its records (I4), and a cell's latency sketch
 //! counts as many latencies as the cell has requests (I5). Cells only add: several rows may bear one key.
+//!
+//! Cells are bounded, however many routes senders make up (I7): beyond [`MOST_CELLS`] a new key is counted under the
+//! route and method [`OTHER`]. What stands there is exact too, so the sums over all keys are the requests in any case.
 
 use std::collections::HashMap;
 
 use arrow::array::{ArrayRef, RecordBatch};
-use weir_record::{AccessRecord, Outcome};
+use weir_record::{Outcome, otlp::AccessView};
 
 use crate::{
     HIGHEST_LATENCY_US, LOWEST_LATENCY_US, Sketch, Table,
@@ -24,6 +27,15 @@ pub const BUCKET_US: i64 = 10_000_000;
 pub const fn bucket_us(time_us: i64) -> i64 {
     time_us.saturating_sub(time_us.rem_euclid(BUCKET_US))
 }
+
+/// Cells that are kept apart. Beyond them a new route and method count as [`OTHER`]; beyond twice as many, a new API and
+/// stage too, and the whole day is one cell.
+pub const MOST_CELLS: usize = 10_000;
+
+/// What a key says of routes, methods, APIs and stages that are not kept apart.
+pub const OTHER: &str = "__other__";
+
+const DAY_US: i64 = 86_400_000_000;
 
 /// What a cell is a cell of. The order of the fields is the order of the rows.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -42,12 +54,32 @@ pub struct CellKey {
 
 impl CellKey {
     /// Takes the values of a record and keeps the memory of the old ones.
-    fn become_key_of(&mut self, record: &AccessRecord) {
+    fn become_key_of(&mut self, record: &AccessView<'_>) {
         self.bucket_us = bucket_us(record.time_us);
-        self.api.clone_from(&record.api);
-        self.stage.clone_from(&record.stage);
-        self.route.clone_from(&record.route);
-        self.method.clone_from(&record.method);
+        for (text, said) in [
+            (&mut self.api, &record.api),
+            (&mut self.stage, &record.stage),
+            (&mut self.route, &record.route),
+            (&mut self.method, &record.method),
+        ] {
+            text.clear();
+            text.push_str(said);
+        }
+    }
+
+    /// The key under which the rest of its API and stage is counted.
+    fn become_other(&mut self) {
+        for text in [&mut self.route, &mut self.method] {
+            OTHER.clone_into(text);
+        }
+    }
+
+    /// The key under which the rest of its day is counted.
+    fn become_other_of_day(&mut self) {
+        self.bucket_us = self.bucket_us.saturating_sub(self.bucket_us.rem_euclid(DAY_US));
+        for text in [&mut self.api, &mut self.stage] {
+            OTHER.clone_into(text);
+        }
     }
 
     fn heap_bytes(&self) -> usize {
@@ -80,7 +112,7 @@ pub struct Cell {
 }
 
 impl Cell {
-    fn add(&mut self, record: &AccessRecord) {
+    fn add(&mut self, record: &AccessView<'_>) {
         self.requests += 1;
         self.statuses[status_class(record.status)] += 1;
         self.outcomes[record.outcome as usize] += 1;
@@ -135,34 +167,36 @@ impl Cells {
     }
 
     /// Adds a record to its cell.
-    pub fn add(&mut self, record: &AccessRecord) {
+    pub fn add(&mut self, record: &AccessView<'_>) {
         self.key.become_key_of(record);
-        if let Some(cell) = self.cells.get_mut(&self.key) {
-            let before = cell.heap_bytes();
-            cell.add(record);
-            self.heap_bytes += cell.heap_bytes() - before;
-        } else {
-            let (key, mut cell) = (self.key.clone(), Cell::default());
-            cell.add(record);
-            self.heap_bytes += key.heap_bytes() + cell.heap_bytes();
-            self.cells.insert(key, cell);
-        }
+        self.change(|cell| cell.add(record));
     }
 
     /// Adds the cells of another.
     pub fn merge(&mut self, other: Self) {
         for (key, cell) in other.cells {
-            match self.cells.get_mut(&key) {
-                Some(mine) => {
-                    let before = mine.heap_bytes();
-                    mine.merge(&cell);
-                    self.heap_bytes += mine.heap_bytes() - before;
-                }
-                None => {
-                    self.heap_bytes += key.heap_bytes() + cell.heap_bytes();
-                    self.cells.insert(key, cell);
-                }
+            self.key = key;
+            self.change(|mine| mine.merge(&cell));
+        }
+    }
+
+    /// Changes the cell of the key at hand, or of the one that stands for it when there are too many.
+    fn change(&mut self, change: impl FnOnce(&mut Cell)) {
+        if self.cells.len() >= MOST_CELLS && !self.cells.contains_key(&self.key) {
+            self.key.become_other();
+            if self.cells.len() >= 2 * MOST_CELLS && !self.cells.contains_key(&self.key) {
+                self.key.become_other_of_day();
             }
+        }
+        if let Some(cell) = self.cells.get_mut(&self.key) {
+            let before = cell.heap_bytes();
+            change(cell);
+            self.heap_bytes += cell.heap_bytes() - before;
+        } else {
+            let (key, mut cell) = (self.key.clone(), Cell::default());
+            change(&mut cell);
+            self.heap_bytes += key.heap_bytes() + cell.heap_bytes();
+            self.cells.insert(key, cell);
         }
     }
 

@@ -1,13 +1,15 @@
 //! Rows of the table `requests`, from access records.
+//!
+//! A record's texts go from the bytes of the message straight into Arrow's buffers.
 
-use std::{iter::repeat_n, sync::Arc};
+use std::{borrow::Cow, iter::repeat_n, sync::Arc};
 
-use arrow::array::{BooleanArray, RecordBatch};
-use weir_record::AccessRecord;
+use arrow::array::{ArrayRef, BooleanBuilder, Int32Builder, Int64Builder, MapBuilder, RecordBatch, StringBuilder};
+use weir_record::{AccessRecord, otlp::AccessView};
 
 use crate::{
     Table,
-    column::{batch as rows, bigints, ids, maps, optional_bigints, optional_texts, statuses, texts, times},
+    column::{append_id, batch as rows, map_builder, saturated, texts, times},
 };
 
 /// One row for each record.
@@ -16,45 +18,151 @@ use crate::{
 /// Unix epoch.
 #[must_use]
 pub fn batch(records: &[AccessRecord], source: &str, received_us: i64) -> RecordBatch {
-    let all = || records.iter();
-    rows(
-        Table::Requests,
-        vec![
-            times(all().map(|record| record.time_us)),
-            texts(all().map(|record| record.request_id.as_str())),
-            texts(all().map(|record| record.api.as_str())),
-            texts(all().map(|record| record.stage.as_str())),
-            texts(all().map(|record| record.route.as_str())),
-            texts(all().map(|record| record.method.as_str())),
-            texts(all().map(|record| record.path.as_str())),
-            optional_texts(all().map(|record| record.protocol.as_deref())),
-            optional_texts(all().map(|record| record.domain.as_deref())),
-            statuses(all().map(|record| record.status)),
-            texts(all().map(|record| record.outcome.as_str())),
-            optional_texts(all().map(|record| record.throttle_scope.map(|scope| scope.as_str()))),
-            bigints(all().map(|record| record.latency_us)),
-            optional_bigints(all().map(|record| record.integration_latency_us)),
-            optional_bigints(all().map(|record| record.authorizer_latency_us)),
-            bigints(all().map(AccessRecord::gateway_latency_us)),
-            statuses(all().map(|record| record.integration_status)),
-            statuses(all().map(|record| record.authorizer_status)),
-            bigints(all().map(|record| record.request_bytes)),
-            bigints(all().map(|record| record.response_bytes)),
-            optional_texts(all().map(|record| record.client_address.as_deref())),
-            optional_texts(all().map(|record| record.user_agent.as_deref())),
-            optional_texts(all().map(|record| record.principal.as_deref())),
-            optional_texts(all().map(|record| record.api_key_id.as_deref())),
-            optional_texts(all().map(|record| record.usage_plan.as_deref())),
-            texts(all().map(|record| record.cache.as_str())),
-            Arc::new(all().map(|record| Some(record.canary)).collect::<BooleanArray>()),
-            ids(all().map(|record| record.trace_id.as_ref().map(|id| id.as_bytes().as_slice()))),
-            ids(all().map(|record| record.span_id.as_ref().map(|id| id.as_bytes().as_slice()))),
-            optional_texts(all().map(|record| record.error_message.as_deref())),
-            maps(all().map(|record| &record.attributes)),
-            texts(repeat_n(source, records.len())),
-            times(repeat_n(received_us, records.len())),
-        ],
-    )
+    let mut builder = RequestsBuilder::with_capacity(records.len());
+    records.iter().for_each(|record| builder.append(&AccessView::from(record)));
+    builder.finish(source, received_us)
+}
+
+/// Rows under construction: the columns of the table that come from the record itself.
+#[derive(Debug)]
+pub struct RequestsBuilder {
+    times_us: Vec<i64>,
+    texts: [StringBuilder; TEXTS],
+    optional_texts: [StringBuilder; OPTIONAL_TEXTS],
+    statuses: [Int32Builder; STATUSES],
+    numbers: [Int64Builder; NUMBERS],
+    canary: BooleanBuilder,
+    trace_id: StringBuilder,
+    span_id: StringBuilder,
+    attributes: MapBuilder<StringBuilder, StringBuilder>,
+}
+
+const TEXTS: usize = 8;
+const OPTIONAL_TEXTS: usize = 9;
+const STATUSES: usize = 3;
+const NUMBERS: usize = 6;
+
+impl RequestsBuilder {
+    /// No rows yet, and room for the fields of this many.
+    #[must_use]
+    pub fn with_capacity(records: usize) -> Self {
+        let text = |_| StringBuilder::with_capacity(records, 16 * records);
+        let id = |digits| StringBuilder::with_capacity(records, digits * records);
+        Self {
+            times_us: Vec::with_capacity(records),
+            texts: std::array::from_fn(text),
+            optional_texts: std::array::from_fn(|_| StringBuilder::with_capacity(records, 0)),
+            statuses: std::array::from_fn(|_| Int32Builder::with_capacity(records)),
+            numbers: std::array::from_fn(|_| Int64Builder::with_capacity(records)),
+            canary: BooleanBuilder::with_capacity(records),
+            trace_id: id(32),
+            span_id: id(16),
+            attributes: map_builder(records),
+        }
+    }
+
+    /// Appends a row.
+    pub fn append(&mut self, record: &AccessView<'_>) {
+        self.times_us.push(record.time_us);
+        let texts: [&str; TEXTS] = [
+            &record.request_id,
+            &record.api,
+            &record.stage,
+            &record.route,
+            &record.method,
+            &record.path,
+            record.outcome.as_str(),
+            record.cache.as_str(),
+        ];
+        self.texts.iter_mut().zip(texts).for_each(|(column, text)| column.append_value(text));
+        let scope = record.throttle_scope.map(|scope| Cow::Borrowed(scope.as_str()));
+        let texts: [&Option<Cow<'_, str>>; OPTIONAL_TEXTS] = [
+            &record.protocol,
+            &record.domain,
+            &scope,
+            &record.client_address,
+            &record.user_agent,
+            &record.principal,
+            &record.api_key_id,
+            &record.usage_plan,
+            &record.error_message,
+        ];
+        self.optional_texts.iter_mut().zip(texts).for_each(|(column, text)| column.append_option(text.as_deref()));
+        let statuses = [record.status, record.integration_status, record.authorizer_status];
+        self.statuses.iter_mut().zip(statuses).for_each(|(column, status)| column.append_option(status.map(i32::from)));
+        let numbers = [
+            Some(record.latency_us),
+            record.integration_latency_us,
+            record.authorizer_latency_us,
+            Some(record.gateway_latency_us()),
+            Some(record.request_bytes),
+            Some(record.response_bytes),
+        ];
+        self.numbers.iter_mut().zip(numbers).for_each(|(column, number)| column.append_option(number.map(saturated)));
+        self.canary.append_value(record.canary);
+        append_id(&mut self.trace_id, record.trace_id.as_ref().map(|id| id.as_bytes().as_slice()));
+        append_id(&mut self.span_id, record.span_id.as_ref().map(|id| id.as_bytes().as_slice()));
+        for (key, value) in &record.attributes {
+            self.attributes.keys().append_value(key);
+            self.attributes.values().append_value(value);
+        }
+        self.attributes.append(true).expect("keys and values are appended in pairs");
+    }
+
+    /// The rows. `source` and `received_us` as for [`batch`].
+    #[must_use]
+    pub fn finish(mut self, source: &str, received_us: i64) -> RecordBatch {
+        let records = self.times_us.len();
+        let [request_id, api, stage, route, method, path, outcome, cache] = self.texts.each_mut().map(text_column);
+        let [protocol, domain, throttle_scope, client_address, user_agent, principal, api_key_id, usage_plan, error] =
+            self.optional_texts.each_mut().map(text_column);
+        let [status, integration_status, authorizer_status] =
+            self.statuses.each_mut().map(|column| Arc::new(column.finish()) as ArrayRef);
+        let [latency, integration_latency, authorizer_latency, gateway_latency, request_bytes, response_bytes] =
+            self.numbers.each_mut().map(|column| Arc::new(column.finish()) as ArrayRef);
+        rows(
+            Table::Requests,
+            vec![
+                times(self.times_us.into_iter()),
+                request_id,
+                api,
+                stage,
+                route,
+                method,
+                path,
+                protocol,
+                domain,
+                status,
+                outcome,
+                throttle_scope,
+                latency,
+                integration_latency,
+                authorizer_latency,
+                gateway_latency,
+                integration_status,
+                authorizer_status,
+                request_bytes,
+                response_bytes,
+                client_address,
+                user_agent,
+                principal,
+                api_key_id,
+                usage_plan,
+                cache,
+                Arc::new(self.canary.finish()),
+                text_column(&mut self.trace_id),
+                text_column(&mut self.span_id),
+                error,
+                Arc::new(self.attributes.finish()),
+                texts(repeat_n(source, records)),
+                times(repeat_n(received_us, records)),
+            ],
+        )
+    }
+}
+
+fn text_column(column: &mut StringBuilder) -> ArrayRef {
+    Arc::new(column.finish())
 }
 
 #[cfg(test)]

@@ -92,3 +92,11 @@ pub const LOG_BODY: &str = "log.body";
 pub const LOG_SEVERITY: &str = "log.severity";
 /// Name of the instrumentation scope.
 pub const SCOPE_NAME: &str = "otel.scope.name";
+
+// What we had to change of a record, said among its attributes.
+/// Keys of the fields and attributes whose text was too long and was cut, with commas between them.
+pub const CUT: &str = "weir.attributes.cut";
+/// How many attributes were left out, because the record bore too many or too large ones.
+pub const LEFT_OUT: &str = "weir.attributes.left_out";
+/// The time that the sender said, microseconds since the Unix epoch, where it cannot be true.
+pub const TIME_ORIGINAL: &str = "weir.time.original";

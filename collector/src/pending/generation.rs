@@ -122,8 +122,8 @@ impl Generation {
                         row.offered += growth.offered;
                         row.dropped += growth.dropped;
                         row.gaps += growth.gaps;
-                        row.rejected += part.rejected;
-                        let stored = part.received - part.rejected;
+                        row.rejected += part.rejected.total();
+                        let stored = part.received - part.rejected.total();
                         row.stored += stored;
                         if part.source.stamp.is_some_and(|stamp| stamp.doubtful) {
                             row.doubtful += stored;

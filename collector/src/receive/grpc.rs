@@ -115,7 +115,7 @@ impl UnaryService<Bytes> for Export {
 
 /// The protobuf of the answer; a partial success says what was rejected.
 pub(super) fn answer(signal: Signal, accepted: Accepted) -> Vec<u8> {
-    let rejected = i64::try_from(accepted.rejected).unwrap_or(i64::MAX);
+    let rejected = i64::try_from(accepted.rejected.total()).unwrap_or(i64::MAX);
     let error_message = super::http::rejection_text(accepted);
     match signal {
         Signal::Logs => ExportLogsServiceResponse {
@@ -200,6 +200,8 @@ impl Decoder for BytesCodec {
 
 #[cfg(test)]
 mod tests {
+    use weir_record::otlp::Rejection;
+
     use super::*;
 
     #[test]
@@ -212,7 +214,9 @@ mod tests {
 
     #[test]
     fn rejected_spans_are_a_partial_success() {
-        let bytes = answer(Signal::Traces, Accepted { rejected: 3 });
+        let mut accepted = Accepted::default();
+        (0..3).for_each(|_| accepted.rejected.count(Rejection::NoIds));
+        let bytes = answer(Signal::Traces, accepted);
         let partial = ExportTraceServiceResponse::decode(&bytes[..]).unwrap().partial_success.unwrap();
         assert_eq!(partial.rejected_spans, 3);
         assert!(answer(Signal::Logs, Accepted::default()).is_empty());

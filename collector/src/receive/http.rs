@@ -123,7 +123,7 @@ fn broken(error: &io::Error) -> Failure {
 
 /// What was rejected, in words; `None` when nothing was.
 pub(super) fn rejection_text(accepted: Accepted) -> Option<String> {
-    (accepted.rejected > 0).then(|| "spans without a valid trace id and span id".to_owned())
+    (accepted.rejected.total() > 0).then(|| accepted.rejected.to_string())
 }
 
 fn success(signal: Signal, form: Form, accepted: Accepted) -> Response {
@@ -133,10 +133,10 @@ fn success(signal: Signal, form: Form, accepted: Accepted) -> Response {
             let body = match (rejection_text(accepted), signal) {
                 (None, _) => json!({}),
                 (Some(text), Signal::Logs) => {
-                    json!({"partialSuccess": {"rejectedLogRecords": accepted.rejected.to_string(), "errorMessage": text}})
+                    json!({"partialSuccess": {"rejectedLogRecords": accepted.rejected.total().to_string(), "errorMessage": text}})
                 }
                 (Some(text), Signal::Traces) => {
-                    json!({"partialSuccess": {"rejectedSpans": accepted.rejected.to_string(), "errorMessage": text}})
+                    json!({"partialSuccess": {"rejectedSpans": accepted.rejected.total().to_string(), "errorMessage": text}})
                 }
             };
             ([(CONTENT_TYPE, JSON)], body.to_string()).into_response()

@@ -5,6 +5,7 @@ use arrow::{
     datatypes::{Int64Type, TimestampMicrosecondType},
 };
 use proptest::prelude::*;
+use weir_record::AccessRecord;
 
 use super::*;
 
@@ -36,7 +37,7 @@ fn records() -> impl Strategy<Value = Vec<AccessRecord>> {
 
 fn cells(records: &[AccessRecord]) -> Cells {
     let mut cells = Cells::new();
-    records.iter().for_each(|record| cells.add(record));
+    records.iter().for_each(|record| cells.add(&AccessView::from(record)));
     cells
 }
 
@@ -120,4 +121,25 @@ fn no_latencies_make_no_sketch() {
     let batch = cells(&[AccessRecord::default()]).batch();
     assert!(batch.column_by_name("integration_latency").unwrap().is_null(0));
     assert!(batch.column_by_name("latency").unwrap().is_valid(0));
+}
+
+#[test]
+fn a_flood_of_routes_stays_bounded_and_is_counted_exactly() {
+    const FLOOD: usize = 5 * MOST_CELLS;
+    let mut cells = Cells::new();
+    for number in 0..FLOOD {
+        let (api, route) = (format!("api-{}", number / 3), format!("/{number}"));
+        cells.add(&AccessView::from(&AccessRecord { api, route, latency_us: 7, ..AccessRecord::default() }));
+    }
+    assert!(cells.len() <= 2 * MOST_CELLS + 1, "{}", cells.len());
+    assert_eq!(cells.iter().map(|(_, cell)| cell.requests).sum::<u64>(), FLOOD as u64);
+    assert!(cells.get(&CellKey { api: "api-0".into(), route: "/0".into(), ..CellKey::default() }).is_some());
+    let rest = [OTHER; 4].map(str::to_owned);
+    let [api, stage, route, method] = rest;
+    assert!(cells.get(&CellKey { bucket_us: 0, api, stage, route, method }).is_some());
+
+    let mut merged = cells.clone();
+    merged.merge(cells);
+    assert!(merged.len() <= 2 * MOST_CELLS + 1, "{}", merged.len());
+    assert_eq!(merged.iter().map(|(_, cell)| cell.requests).sum::<u64>(), 2 * FLOOD as u64);
 }

@@ -101,7 +101,7 @@ proptest! {
             span.service.clone_from(&source.service);
         }
         let decoded = decode_traces(&encode_traces(&source, &spans)).unwrap();
-        prop_assert_eq!(decoded, vec![Spans { batch: Batch { source, records: spans }, invalid: 0 }]);
+        prop_assert_eq!(decoded, vec![Spans { batch: Batch { source, records: spans }, rejected: Vec::new() }]);
     }
 
     #[test]
@@ -149,7 +149,7 @@ fn a_span_without_ids_is_counted_and_the_others_are_kept() {
         {"name":"kept","traceId":"5b8efff798038103d269b633813fc60c","spanId":"eee19b7ec3c1b174","kind":2,
          "startTimeUnixNano":"2000","endTimeUnixNano":"1000","events":[{"timeUnixNano":"5000","name":"e"}]}]}]}]}"#;
     let decoded = decode_traces(&traces_json_to_protobuf(json.as_bytes()).unwrap()).unwrap();
-    assert_eq!(decoded[0].invalid, 1);
+    assert_eq!(decoded[0].rejected, [Rejection::NoIds]);
     let [span] = &decoded[0].batch.records[..] else { panic!("{decoded:?}") };
     assert_eq!((span.name.as_str(), span.kind, span.duration_us), ("kept", SpanKind::Server, 0));
     assert_eq!(span.events.as_deref(), Some(r#"[{"attributes":{},"name":"e","time_us":5}]"#));

@@ -1,0 +1,380 @@
+//! The walk over a message of logs: every record in turn, as a view, without building the message first.
+//!
+//! A message is taken or refused as a whole as far as its frame goes: requests, resources, scopes. From there on each
+//! record stands alone: one that is broken is rejected with its reason, and the next one is read. What always holds:
+//! the walk takes every message that `prost` takes, and reads it as `prost` would.
+
+use std::borrow::Cow;
+
+use opentelemetry_proto::tonic::{
+    common::v1::{AnyValue, InstrumentationScope, any_value},
+    resource::v1::Resource,
+};
+use prost::Message;
+
+use super::{
+    DecodeError,
+    decode::{Origin, micros},
+    encode,
+    view::{AccessView, Value},
+    wire::{Field, Fields, WireError},
+};
+use crate::{Source, SpanId, TraceId, keys};
+
+/// The longest record that is read, bytes on the wire.
+pub const RECORD_BYTES: usize = 1_024 * 1_024;
+
+/// Lists and maps within one another that an attribute's value may hold.
+pub const NESTING: usize = 16;
+
+/// What the records of one message may come to in memory, bytes: [`ROW_BYTES`] and its texts for each. A message of
+/// many empty records, or with much in its resource, is small on the wire only.
+pub const MESSAGE_ROWS_BYTES: usize = 64 * 1_024 * 1_024;
+
+/// What a row takes beside its texts, bytes.
+pub const ROW_BYTES: usize = 256;
+
+/// Why a record was not taken, while the rest of its message was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, thiserror::Error)]
+pub enum Rejection {
+    /// Its bytes are no protobuf of a record.
+    #[error("is no protobuf of a record")]
+    Malformed,
+    /// A text in it is not UTF-8, which protobuf demands.
+    #[error("a text is not UTF-8")]
+    InvalidUtf8,
+    /// An attribute's value holds more than [`NESTING`] lists and maps within one another.
+    #[error("a value is nested deeper than {NESTING} levels")]
+    TooDeep,
+    /// It is longer than [`RECORD_BYTES`].
+    #[error("is longer than {RECORD_BYTES} bytes")]
+    TooLarge,
+    /// The records before it come to [`MESSAGE_ROWS_BYTES`] already.
+    #[error("the rows of the message come to more than {MESSAGE_ROWS_BYTES} bytes")]
+    Expansion,
+    /// A span without a valid trace id and span id.
+    #[error("has no valid trace id and span id")]
+    NoIds,
+}
+
+impl Rejection {
+    /// Every reason, in the order in which they are listed.
+    pub const ALL: [Self; 6] =
+        [Self::Malformed, Self::InvalidUtf8, Self::TooDeep, Self::TooLarge, Self::Expansion, Self::NoIds];
+
+    /// The reason's name, as self metrics and logs give it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Malformed => "malformed",
+            Self::InvalidUtf8 => "invalid_utf8",
+            Self::TooDeep => "too_deep",
+            Self::TooLarge => "too_large",
+            Self::Expansion => "expansion",
+            Self::NoIds => "no_ids",
+        }
+    }
+}
+
+impl From<WireError> for Rejection {
+    fn from(_: WireError) -> Self {
+        Self::Malformed
+    }
+}
+
+/// The records of one resource, still in the message.
+#[derive(Debug)]
+pub struct LogsView<'a> {
+    origin: Origin,
+    scopes: Vec<Scope<'a>>,
+}
+
+#[derive(Debug)]
+struct Scope<'a> {
+    /// Its name, unless it is ours.
+    name: Option<String>,
+    /// The `ScopeLogs`, of sound structure.
+    message: &'a [u8],
+}
+
+/// The records in the protobuf of an `ExportLogsServiceRequest`, a view for each resource.
+///
+/// # Errors
+/// When the bytes are no such message, as far as its frame goes. Records are read later, each for itself.
+pub fn view_logs(bytes: &[u8]) -> Result<Vec<LogsView<'_>>, DecodeError> {
+    let mut views = Vec::new();
+    for field in Fields::new(bytes) {
+        match field.map_err(wire)? {
+            (1, Field::Bytes(resource_logs)) => views.push(resource_view(resource_logs)?),
+            (1, _) => return Err(wire(WireError::Kind(1))),
+            _ => {}
+        }
+    }
+    Ok(views)
+}
+
+fn resource_view(message: &[u8]) -> Result<LogsView<'_>, DecodeError> {
+    let mut resource = Resource::default();
+    let mut scopes = Vec::new();
+    for field in Fields::new(message) {
+        match field.map_err(wire)? {
+            (1, Field::Bytes(bytes)) => resource.merge(bytes).map_err(protobuf)?,
+            (2, Field::Bytes(bytes)) => scopes.push(scope(bytes)?),
+            (3, Field::Bytes(url)) => frame_text(url)?,
+            (number @ 1..=3, _) => return Err(wire(WireError::Kind(number))),
+            _ => {}
+        }
+    }
+    Ok(LogsView { origin: Origin::read(Some(resource)), scopes })
+}
+
+fn scope(message: &[u8]) -> Result<Scope<'_>, DecodeError> {
+    let mut scope = InstrumentationScope::default();
+    for field in Fields::new(message) {
+        match field.map_err(wire)? {
+            (1, Field::Bytes(bytes)) => scope.merge(bytes).map_err(protobuf)?,
+            (2, Field::Bytes(_)) => {}
+            (3, Field::Bytes(url)) => frame_text(url)?,
+            (number @ 1..=3, _) => return Err(wire(WireError::Kind(number))),
+            _ => {}
+        }
+    }
+    Ok(Scope { name: Some(scope.name).filter(|name| !name.is_empty() && name != encode::SCOPE), message })
+}
+
+fn frame_text(bytes: &[u8]) -> Result<(), DecodeError> {
+    std::str::from_utf8(bytes).map(drop).map_err(|source| DecodeError::Text { signal: "logs", source })
+}
+
+fn wire(source: WireError) -> DecodeError {
+    DecodeError::Wire { signal: "logs", source }
+}
+
+fn protobuf(source: prost::DecodeError) -> DecodeError {
+    DecodeError::Protobuf { signal: "logs", source }
+}
+
+impl LogsView<'_> {
+    /// Who sent them.
+    #[must_use]
+    pub fn source(&self) -> &Source {
+        &self.origin.source
+    }
+
+    /// How many records there are, those included that will be rejected.
+    #[must_use]
+    pub fn records(&self) -> usize {
+        self.scopes.iter().map(|scope| records_of(scope).count()).sum()
+    }
+
+    /// Gives each record in turn, or why it is rejected. `budget` is what the rest of the message may come to in
+    /// memory: begin with [`MESSAGE_ROWS_BYTES`] and hand it from one resource to the next.
+    pub fn for_each<'s>(&'s self, budget: &mut usize, mut take: impl FnMut(Result<&mut AccessView<'s>, Rejection>)) {
+        let mut view = AccessView::default();
+        for scope in &self.scopes {
+            for log in records_of(scope) {
+                let read = self.read(scope, log, &mut view).and_then(|()| {
+                    let rest = budget.checked_sub(ROW_BYTES + view.text_bytes()).ok_or(Rejection::Expansion)?;
+                    *budget = rest;
+                    Ok(&mut view)
+                });
+                take(read);
+            }
+        }
+    }
+
+    fn read<'s>(&'s self, scope: &'s Scope<'_>, log: &'s [u8], view: &mut AccessView<'s>) -> Result<(), Rejection> {
+        if log.len() > RECORD_BYTES {
+            return Err(Rejection::TooLarge);
+        }
+        view.reset();
+        let mut said = Said::default();
+        for field in Fields::new(log) {
+            said.take(field?, view)?;
+        }
+        let time = if said.time == 0 { said.observed } else { said.time };
+        view.time_us = micros(time);
+        view.trace_id = TraceId::from_slice(said.trace_id);
+        view.span_id = SpanId::from_slice(said.span_id);
+        view.sort();
+        let mut keep = |key: &'static str, text: Cow<'s, str>| {
+            if !text.is_empty() {
+                view.inherit(Cow::Borrowed(key), text);
+            }
+        };
+        if said.event_name != keys::EVENT_REQUEST {
+            keep(keys::LOG_EVENT_NAME, Cow::Borrowed(said.event_name));
+            keep(keys::LOG_SEVERITY, Cow::Borrowed(said.severity));
+        }
+        if let Some(body) = any_value(&said.body)? {
+            keep(keys::LOG_BODY, body.into_text());
+        }
+        keep(keys::SCOPE_NAME, Cow::Borrowed(scope.name.as_deref().unwrap_or_default()));
+        for (key, text) in &self.origin.attributes {
+            view.inherit(Cow::Borrowed(key), Cow::Borrowed(text));
+        }
+        if view.api.is_empty() {
+            view.api = Cow::Borrowed(&self.origin.source.service);
+        }
+        if let (true, Some(environment)) = (view.stage.is_empty(), &self.origin.environment) {
+            view.stage = Cow::Borrowed(environment);
+        }
+        view.mark_loss();
+        Ok(())
+    }
+}
+
+fn records_of<'a>(scope: &Scope<'a>) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+    Fields::new(scope.message).filter_map(|field| match field {
+        Ok((2, Field::Bytes(log))) => Some(log),
+        _ => None,
+    })
+}
+
+/// What a `LogRecord` says beside its attributes.
+#[derive(Default)]
+struct Said<'a> {
+    time: u64,
+    observed: u64,
+    severity: &'a str,
+    event_name: &'a str,
+    trace_id: &'a [u8],
+    span_id: &'a [u8],
+    body: Pieces<'a>,
+}
+
+impl<'a> Said<'a> {
+    fn take(&mut self, (number, field): (u32, Field<'a>), view: &mut AccessView<'a>) -> Result<(), Rejection> {
+        match (number, field) {
+            (6, Field::Bytes(pair)) => {
+                if let Some((key, value)) = key_value(pair)? {
+                    view.take(key, value);
+                }
+            }
+            (1, Field::Fixed64(time)) => self.time = time,
+            (11, Field::Fixed64(time)) => self.observed = time,
+            (3, Field::Bytes(text)) => self.severity = utf8(text)?,
+            (5, Field::Bytes(piece)) => self.body.add(piece),
+            (9, Field::Bytes(id)) => self.trace_id = id,
+            (10, Field::Bytes(id)) => self.span_id = id,
+            (12, Field::Bytes(text)) => self.event_name = utf8(text)?,
+            (2 | 7, Field::Varint(_)) | (8, Field::Fixed32) | (4 | 13.., _) => {}
+            _ => return Err(Rejection::Malformed),
+        }
+        Ok(())
+    }
+}
+
+/// The bytes of a message that is a field of another. When it stands there more than once, protobuf merges the pieces,
+/// which is to read them as one.
+#[derive(Default)]
+enum Pieces<'a> {
+    #[default]
+    None,
+    One(&'a [u8]),
+    Several(Vec<u8>),
+}
+
+impl<'a> Pieces<'a> {
+    fn add(&mut self, piece: &'a [u8]) {
+        *self = match std::mem::take(self) {
+            Self::None => Self::One(piece),
+            Self::One(first) => Self::Several([first, piece].concat()),
+            Self::Several(mut pieces) => {
+                pieces.extend_from_slice(piece);
+                Self::Several(pieces)
+            }
+        };
+    }
+}
+
+fn key_value(pair: &[u8]) -> Result<Option<(&str, Value<'_>)>, Rejection> {
+    let (mut key, mut value) = ("", Pieces::None);
+    for field in Fields::new(pair) {
+        match field? {
+            (1, Field::Bytes(text)) => key = utf8(text)?,
+            (2, Field::Bytes(piece)) => value.add(piece),
+            (3, Field::Varint(_)) | (4.., _) => {}
+            _ => return Err(Rejection::Malformed),
+        }
+    }
+    Ok(any_value(&value)?.map(|value| (key, value)))
+}
+
+fn any_value<'a>(pieces: &Pieces<'a>) -> Result<Option<Value<'a>>, Rejection> {
+    match pieces {
+        Pieces::None => Ok(None),
+        Pieces::One(bytes) => match scalar(bytes)? {
+            Scalar::Value(value) => Ok(value),
+            Scalar::Other => Ok(other(bytes)?.map(Value::Other)),
+        },
+        Pieces::Several(bytes) => Ok(other(bytes)?.map(Value::Other)),
+    }
+}
+
+/// An `AnyValue` as far as it is a text, a whole number or a truth.
+enum Scalar<'a> {
+    Value(Option<Value<'a>>),
+    Other,
+}
+
+fn scalar(bytes: &[u8]) -> Result<Scalar<'_>, Rejection> {
+    let mut value = None;
+    for field in Fields::new(bytes) {
+        value = Some(match field? {
+            (1, Field::Bytes(text)) => Value::Text(utf8(text)?),
+            (2, Field::Varint(truth)) => Value::Truth(truth != 0),
+            (3, Field::Varint(number)) => Value::Integer(number.cast_signed()),
+            (1..=8, _) => return Ok(Scalar::Other),
+            _ => continue,
+        });
+    }
+    Ok(Scalar::Value(value))
+}
+
+fn other(bytes: &[u8]) -> Result<Option<any_value::Value>, Rejection> {
+    check_nesting(bytes, NESTING)?;
+    Ok(AnyValue::decode(bytes).map_err(|_| Rejection::Malformed)?.value)
+}
+
+/// Checks an `AnyValue` before `prost` builds it: how deeply it is nested, and its texts.
+fn check_nesting(any: &[u8], deeper: usize) -> Result<(), Rejection> {
+    for field in Fields::new(any) {
+        let (number, Field::Bytes(bytes)) = field? else { continue };
+        match number {
+            1 => drop(utf8(bytes)?),
+            5 | 6 if deeper == 0 => return Err(Rejection::TooDeep),
+            5 => check_items(bytes, |item| check_nesting(item, deeper - 1))?,
+            6 => check_items(bytes, |pair| check_pair(pair, deeper - 1))?,
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn check_items(list: &[u8], check: impl Fn(&[u8]) -> Result<(), Rejection>) -> Result<(), Rejection> {
+    for field in Fields::new(list) {
+        if let (1, Field::Bytes(item)) = field? {
+            check(item)?;
+        }
+    }
+    Ok(())
+}
+
+fn check_pair(pair: &[u8], deeper: usize) -> Result<(), Rejection> {
+    for field in Fields::new(pair) {
+        match field? {
+            (1, Field::Bytes(key)) => drop(utf8(key)?),
+            (2, Field::Bytes(value)) => check_nesting(value, deeper)?,
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn utf8(bytes: &[u8]) -> Result<&str, Rejection> {
+    std::str::from_utf8(bytes).map_err(|_| Rejection::InvalidUtf8)
+}
+
+#[cfg(test)]
+mod tests;
