@@ -10,6 +10,7 @@ mod collector_away;
 mod configuration;
 mod crash;
 mod demo;
+mod disk;
 mod exact;
 mod sql_command;
 mod torture;

@@ -38,8 +38,8 @@ const POINTS: [&str; 9] = [
 const ROUNDS: u64 = 25;
 
 const SENDERS: usize = 3;
-const BATCHES: u64 = 100;
-const RECORDS: usize = 20;
+pub(crate) const BATCHES: u64 = 100;
+pub(crate) const RECORDS: usize = 20;
 const SIGABRT: i32 = 6;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -169,7 +169,7 @@ impl Round {
 }
 
 /// The address of a collector's OTLP/HTTP; none when it ended before it listened.
-async fn listening(collector: &mut Process) -> anyhow::Result<Option<String>> {
+pub(crate) async fn listening(collector: &mut Process) -> anyhow::Result<Option<String>> {
     match collector.logged("collector listens").await {
         Ok(line) => Ok(Some(format!("http://{}/v1/logs", line["http"].as_str().unwrap_or_default()))),
         Err(_) if collector.ended_by()?.is_some() => Ok(None),
@@ -192,7 +192,7 @@ async fn send_all(senders: &[Sender], url: &str) {
 
 /// A sender with identity: it sends a batch again and again until it is answered, then the next one.
 #[derive(Clone)]
-struct Sender {
+pub(crate) struct Sender {
     instance: String,
     /// The last batch that was answered; shared with the copies that send.
     answered: Arc<AtomicU64>,
@@ -200,13 +200,18 @@ struct Sender {
 }
 
 impl Sender {
-    fn new(instance: String) -> Self {
+    pub(crate) fn new(instance: String) -> Self {
         let client = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().unwrap();
         Self { instance, answered: Arc::default(), client }
     }
 
+    /// Batches that were answered.
+    pub(crate) fn answered(&self) -> u64 {
+        self.answered.load(SeqCst)
+    }
+
     /// Sends what was not answered, up to this number.
-    async fn send_until(&self, url: &str, last: u64) -> anyhow::Result<()> {
+    pub(crate) async fn send_until(&self, url: &str, last: u64) -> anyhow::Result<()> {
         loop {
             let next = self.answered.load(SeqCst) + 1;
             if next > last {

@@ -30,6 +30,12 @@ pub enum WalError {
         /// The budget.
         budget_bytes: u64,
     },
+    /// The disk is full. Nothing that was synced is touched.
+    #[error("there is no space left for {}", .path.display())]
+    NoSpace {
+        /// The file that could not grow.
+        path: PathBuf,
+    },
     /// The frame, or the note, is larger than any may be.
     #[error("{bytes} bytes are more than a frame ({MOST_FRAME_BYTES}) or a note may have")]
     TooLarge {
@@ -65,7 +71,19 @@ impl WalError {
     /// Whether the same call can succeed later.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::Full { .. })
+        matches!(self, Self::Full { .. } | Self::NoSpace { .. })
+    }
+
+    /// The same error, unless what the system said is that there is no space.
+    pub(super) fn or_no_space(self) -> Self {
+        match self {
+            Self::Io { path, source, .. }
+                if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) =>
+            {
+                Self::NoSpace { path }
+            }
+            other => other,
+        }
     }
 
     pub(super) fn io(action: &'static str, path: &Path, source: io::Error) -> Self {

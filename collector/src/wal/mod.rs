@@ -24,7 +24,8 @@
 //!
 //! What always holds: after [`Wal::sync`] returns, its frames survive the process and the machine; an error of an
 //! fsync or a write ends the log, and is never tried again as if nothing had been (the pages may be gone); a torn or
-//! damaged frame is never returned. Segments take at most the budget and one note (I7).
+//! damaged frame is never returned. Segments take at most the budget and one note (I7). A full disk is no failure: what
+//! was not yet on it is forgotten, and its owner told so.
 //!
 //! What opening finds wrong is mended, logged and counted ([`Opened`]), and what it takes out is kept aside, beyond the
 //! budget, until somebody deletes it. A tail behind which no intact frame stands is a write that was interrupted: it
@@ -99,6 +100,8 @@ pub struct Wal {
     /// Frames that are encoded and not yet handed to the system.
     buffer: Vec<u8>,
     next: Position,
+    /// Length of the segment that is written to, and the next position, when all was on disk.
+    synced: (u64, Position),
     failed: bool,
     _lock: Lock,
 }
@@ -125,7 +128,9 @@ impl Wal {
         opened.segments = segments.len();
         opened.bytes = segments.iter().map(Segment::length).sum();
         let next = opened.next;
-        let wal = Self { config, writer_id, segments, file, buffer: Vec::new(), next, failed: false, _lock: lock };
+        let synced = (last.length(), next);
+        let wal =
+            Self { config, writer_id, segments, file, buffer: Vec::new(), next, synced, failed: false, _lock: lock };
         Ok((wal, opened))
     }
 
@@ -161,7 +166,8 @@ impl Wal {
     /// Adds a frame. It is durable only after the next [`Self::sync`].
     ///
     /// # Errors
-    /// [`WalError::Full`] when the budget does not allow it; the log is as before. Otherwise the log has failed.
+    /// [`WalError::Full`] when the budget does not allow it; the log is as before. [`WalError::NoSpace`] as
+    /// [`Self::sync`]. Otherwise the log has failed.
     pub fn append(&mut self, kind: u8, received_us: i64, body: &[u8]) -> Result<Position, WalError> {
         self.check()?;
         let frame_bytes = frame::encoded_bytes(body);
@@ -184,12 +190,14 @@ impl Wal {
     /// Has everything that was appended on disk; gives the position of the last frame.
     ///
     /// # Errors
-    /// When the system says that it is not. The log has failed then: every later call says so too.
+    /// [`WalError::NoSpace`] when the disk is full: the log is as it was after the last sync, and can go on when there is
+    /// room. Anything else that the system says means that the log has failed: every later call says so too.
     pub fn sync(&mut self) -> Result<Position, WalError> {
         self.check()?;
         self.write()?;
         let synced = self.file.sync_data();
         self.fail_on(synced, "fsync")?;
+        self.synced = (self.current().length(), self.next);
         Ok(self.next.previous())
     }
 
@@ -207,11 +215,13 @@ impl Wal {
         self.sync()?;
         let begun = Segment::create(&self.config.directory, self.next, note)
             .and_then(|segment| Ok((segment.open_to_append()?, segment)))
-            .inspect_err(|_| self.failed = true)?;
+            .map_err(WalError::or_no_space)
+            .inspect_err(|error| self.failed = !error.is_retryable())?;
         crash_point!("wal::segment_created");
         // A segment without frames has its name from the same position: the new one stands in its place.
         self.segments.pop_if(|last| last.first() == begun.1.first());
         self.file = begun.0;
+        self.synced = (begun.1.length(), self.next);
         self.segments.push(begun.1);
         Ok(())
     }
@@ -268,7 +278,20 @@ impl Wal {
         self.buffer.clear();
         // One large frame does not keep its memory.
         self.buffer.shrink_to(2 * BUFFER_BYTES);
-        self.fail_on(written, "write")
+        match written.map_err(|error| WalError::io("write", self.current().path(), error).or_no_space()) {
+            Err(no_space @ WalError::NoSpace { .. }) => self.take_back(no_space),
+            written => written.inspect_err(|_| self.failed = true),
+        }
+    }
+
+    /// The disk is full: forgets what was appended since the last sync, whose senders nobody has answered.
+    fn take_back(&mut self, why: WalError) -> Result<(), WalError> {
+        let (length, next) = self.synced;
+        let cut = self.file.set_len(length).and_then(|()| self.file.sync_data());
+        self.fail_on(cut, "truncate")?;
+        self.current().set_length(length);
+        self.next = next;
+        Err(why)
     }
 
     fn fail_on(&mut self, result: io::Result<()>, action: &'static str) -> Result<(), WalError> {

@@ -107,6 +107,10 @@ impl Segment {
         self.length
     }
 
+    pub(super) fn set_length(&mut self, length: u64) {
+        self.length = length;
+    }
+
     pub(super) fn grow(&mut self, bytes: u64) {
         self.length += bytes;
     }

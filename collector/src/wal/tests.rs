@@ -218,11 +218,11 @@ fn positions_that_tables_have_committed_are_not_given_again() {
 fn an_error_of_the_disk_ends_the_log() {
     let directory = TempDir::new().unwrap();
     let (mut wal, _) = Wal::open(config(directory.path())).unwrap();
-    // Refuses every write: no space left on device.
+    // Refuses every write, for lack of space; and it cannot be cut back to what it was.
     wal.file = File::options().write(true).open("/dev/full").unwrap();
     wal.append(1, 7, b"body").unwrap();
     let first = wal.sync().unwrap_err();
-    assert!(matches!(first, WalError::Io { action: "write", .. }) && !first.is_retryable(), "{first}");
+    assert!(matches!(first, WalError::Io { action: "truncate", .. }) && !first.is_retryable(), "{first}");
     assert!(matches!(wal.sync(), Err(WalError::Failed)));
     assert!(matches!(wal.append(1, 7, b"body"), Err(WalError::Failed)));
     assert!(matches!(wal.rotate(b""), Err(WalError::Failed)));
