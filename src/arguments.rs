@@ -31,6 +31,9 @@ pub(crate) enum Command {
     Top(weir_tui::Arguments),
     /// Check that the tables agree with each other, with their files, and with what the senders said
     Verify(Verify),
+    /// Look into a stopped collector's write-ahead log
+    #[command(subcommand)]
+    Wal(crate::wal::WalCommand),
     /// Print the resolved configuration, secrets masked; or every fault in it
     Check(Station),
 }

@@ -9,6 +9,7 @@ mod sql;
 mod stations;
 mod up;
 mod verify;
+mod wal;
 
 use std::process::ExitCode;
 
@@ -41,6 +42,7 @@ fn run(command: Command) -> Result<(), Failure> {
             Command::Sql(arguments) => sql::run(arguments).await,
             Command::Top(arguments) => stations::top(arguments).await,
             Command::Verify(arguments) => verify::run(arguments).await,
+            Command::Wal(command) => wal::run(command),
             Command::Check(arguments) => stations::check(&arguments),
         }
     })

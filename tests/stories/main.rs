@@ -15,3 +15,4 @@ mod exact;
 mod sql_command;
 mod torture;
 mod verify;
+mod wal;

@@ -41,6 +41,7 @@ mod replay;
 mod segment;
 #[cfg(test)]
 mod tests;
+mod walk;
 
 use std::{
     fs::{self, File},
@@ -56,6 +57,7 @@ use lock::Lock;
 pub use replay::{Damage, Entry, Replay};
 
 use segment::Segment;
+pub use walk::Walked;
 use weir_station::crash_point;
 
 /// Encoded frames are handed to the system when they are this many bytes, and at each sync.
