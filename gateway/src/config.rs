@@ -10,8 +10,9 @@ use std::{
 };
 
 use apis::Definitions;
+use http::uri::Authority;
 use weir_station::{
-    config::{ByteSize, Document, Section},
+    config::{ByteSize, Document, OneOrMany, Section},
     listener::Exposure,
 };
 
@@ -48,20 +49,24 @@ pub struct Config {
 /// What becomes of records and spans.
 #[derive(Clone, Debug)]
 pub struct TelemetryConfig {
-    /// The collector's OTLP/gRPC address.
-    pub collector: String,
+    /// The collectors' OTLP/gRPC addresses; a name may stand for several.
+    pub collectors: Vec<String>,
+    /// How long an unanswered batch stays with the collector that it was sent to, before another one gets it.
+    pub collector_deadline: Duration,
+    /// Where batches wait on disk while no collector takes them; none for nowhere.
+    pub spool_directory: Option<PathBuf>,
+    /// The most that they may take there.
+    pub spool_bytes: ByteSize,
+    /// What is dropped beyond it.
+    pub spool_policy: SpoolPolicy,
+    /// How long the last records may take to get to the collector when the gateway ends.
+    pub shutdown_deadline: Duration,
     /// Records that may wait to be sent; beyond it they are dropped and counted.
     pub queue_records: usize,
     /// Records in a batch at most.
     pub batch_records: usize,
     /// How long a record waits for company.
     pub linger: Duration,
-    /// Directory for records that the collector does not take; none: they wait in the queue alone.
-    pub spool: Option<PathBuf>,
-    /// The most that it may take on disk; each signal half of it.
-    pub spool_limit: ByteSize,
-    /// What is dropped when it is full.
-    pub spool_policy: SpoolPolicy,
     /// How long the collector may take to answer.
     pub timeout: Duration,
     /// The share of traces that are kept whatever becomes of them.
@@ -75,9 +80,10 @@ pub struct TelemetryConfig {
 /// What is dropped, and counted, when the spool is full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SpoolPolicy {
-    /// What comes: an outage keeps its beginning.
+    /// What comes: the spool keeps the beginning of an outage.
     DropNewest,
-    /// What has waited longest: an outage keeps its end. The numbers of the dropped batches are gaps in the ledger.
+    /// What has waited longest, a segment at a time: the spool keeps the end. It leaves a gap in the numbers, which the
+    /// ledger counts too.
     DropOldest,
 }
 
@@ -93,8 +99,8 @@ pub enum AccessLog {
 }
 
 impl Config {
-    /// Reads `[gateway]`, `[[api]]`, `[[api_key]]` and `[[jwt_authorizer]]`. `data` is the directory that defaults stand
-    /// in.
+    /// Reads `[gateway]`, `[[api]]`, `[[api_key]]` and `[[jwt_authorizer]]`. The spool is under `data` unless it says
+    /// otherwise.
     #[must_use]
     pub fn read(document: &Document, data: &Path) -> Self {
         let section = document.section("gateway");
@@ -123,10 +129,25 @@ impl TelemetryConfig {
             }
             value.max(1)
         };
-        let collector = section.value("collector", "http://127.0.0.1:4317".to_owned());
-        if !collector.starts_with("http://") {
-            section.fault("collector", format!("is {collector:?}"), "\"http://host:port\"");
+        let collectors = section.value("collector", OneOrMany(vec!["http://127.0.0.1:4317".to_owned()])).0;
+        for collector in &collectors {
+            let authority = collector.strip_prefix("http://").and_then(|rest| rest.parse::<Authority>().ok());
+            if authority.is_none() {
+                section.fault("collector", format!("is {collector:?}"), "\"http://host:port\", or a list of such");
+            }
         }
+        if collectors.is_empty() {
+            section.fault("collector", "is empty", "at least one \"http://host:port\"");
+        }
+        let spool = section.value("spool_directory", data.join("spool"));
+        let spool_policy = match section.value("spool_policy", "drop_newest".to_owned()).as_str() {
+            "drop_newest" => SpoolPolicy::DropNewest,
+            "drop_oldest" => SpoolPolicy::DropOldest,
+            other => {
+                section.fault("spool_policy", format!("is {other:?}"), "\"drop_newest\" or \"drop_oldest\"");
+                SpoolPolicy::DropNewest
+            }
+        };
         let trace_ratio = section.value("trace_ratio", 0.05);
         if !(0.0..=1.0).contains(&trace_ratio) {
             section.fault("trace_ratio", format!("is {trace_ratio}"), "a share from 0.0 to 1.0");
@@ -136,20 +157,13 @@ impl TelemetryConfig {
             "stdout" => AccessLog::StandardOutput,
             path => AccessLog::File(path.into()),
         };
-        let spool = section.value("spool", data.join("spool").display().to_string());
-        let spool_policy = match section.value("spool_policy", "drop_newest".to_owned()).as_str() {
-            "drop_newest" => SpoolPolicy::DropNewest,
-            "drop_oldest" => SpoolPolicy::DropOldest,
-            other => {
-                section.fault("spool_policy", format!("is {other:?}"), "\"drop_newest\" or \"drop_oldest\"");
-                SpoolPolicy::DropNewest
-            }
-        };
         Self {
-            collector,
-            spool: (spool != "off").then(|| spool.into()),
-            spool_limit: section.value("spool_limit", ByteSize::mebibytes(1_024)),
+            collectors,
+            collector_deadline: section.value("collector_deadline", Duration::from_secs(60)),
+            spool_directory: (spool.as_os_str() != "off").then_some(spool),
+            spool_bytes: section.value("spool_bytes", ByteSize::mebibytes(1_024)),
             spool_policy,
+            shutdown_deadline: section.value("shutdown_deadline", Duration::from_secs(10)),
             queue_records: at_least_one("queue_records", 65_536),
             batch_records: at_least_one("batch_records", 512),
             linger: section.value("linger", Duration::from_millis(100)),

@@ -1,28 +1,22 @@
 //! A gateway's life: start, run, end.
 
-use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, thread, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, thread, time::Duration};
 
-use tokio::{sync::oneshot, task::JoinSet, time::timeout};
+use tokio::{sync::oneshot, task::JoinSet};
 use tokio_util::sync::CancellationToken;
-use weir_record::{AccessRecord, Span};
-use weir_station::listener::{self, ListenError};
+use weir_station::{
+    exit,
+    listener::{self, ListenError},
+};
 
 use crate::{
     auth::jwt::KeySetError,
-    config::{Config, TelemetryConfig},
+    config::Config,
     core::{self, Shared},
     serving::Serving,
     stats::Stats,
-    telemetry::{
-        self, AccessLogError,
-        export::{self, Exported, Exporter},
-        outbox::Outbox,
-        spool::{Slot, Spool},
-    },
+    telemetry::{self, AccessLogError, export::Sending, spool::Spool},
 };
-
-/// How long the last records may take to get to the collector.
-const LAST_RECORDS_GRACE: Duration = Duration::from_secs(10);
 
 /// A gateway that cannot start. Nothing was begun.
 #[derive(Debug, thiserror::Error)]
@@ -36,17 +30,6 @@ pub enum StartError {
     /// The access log cannot be opened.
     #[error("gateway: {0}")]
     AccessLog(#[from] AccessLogError),
-    /// The directory for records that the collector does not take cannot be used.
-    #[error("gateway: telemetry.spool: cannot use {}: {source}; name another directory, or \"off\"", .directory.display())]
-    Spool {
-        /// The directory.
-        directory: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// The collector's address is no URI.
-    #[error("gateway: telemetry.collector: {0}")]
-    Collector(#[from] tonic::transport::Error),
     /// The system refused.
     #[error("gateway: {0}")]
     System(#[from] io::Error),
@@ -78,7 +61,8 @@ pub struct Gateway {
     deadline: CancellationToken,
     cores: JoinSet<Result<io::Result<()>, oneshot::error::RecvError>>,
     admin_server: JoinSet<io::Result<()>>,
-    senders: JoinSet<()>,
+    senders: JoinSet<bool>,
+    shutdown_deadline: Duration,
 }
 
 impl Gateway {
@@ -97,8 +81,6 @@ impl Gateway {
         let address = listeners[0].local_addr()?;
         let admin_listener = listener::bind(config.admin, config.exposure).await?;
         let admin = admin_listener.local_addr()?;
-        let channel = export::connect(&config.telemetry)?;
-        let outboxes = outboxes(&config.telemetry)?;
         let stats = Arc::new(Stats::default());
         let serving = Serving::new(&config)?;
         let (telemetry, queues) = telemetry::queues(&config.telemetry, Arc::clone(&stats))?;
@@ -124,26 +106,42 @@ impl Gateway {
         }
         let instance = uuid::Uuid::now_v7().to_string();
         let mut senders = JoinSet::new();
-        let exporter = |outbox| Exporter {
-            channel: channel.clone(),
-            config: config.telemetry.clone(),
+        let shutdown_deadline = config.telemetry.shutdown_deadline;
+        let spool_bytes = config.telemetry.spool_bytes.0;
+        let sending = Sending {
+            spool: config.telemetry.spool_directory.clone().map(|directory| Spool::new(directory, spool_bytes)),
+            config: config.telemetry,
             instance: instance.clone(),
             stats: Arc::clone(&stats),
-            outbox,
             deadline: deadline.clone(),
         };
-        let [logs, traces] = outboxes;
-        senders.spawn(exporter(logs).run::<AccessRecord>(queues.records));
-        senders.spawn(exporter(traces).run::<Span>(queues.spans));
+        let sent = telemetry::start_sending(sending, queues.records, queues.spans)?;
+        // Its end without a word is a panic, which is told where the end is awaited.
+        senders.spawn(async move { sent.await.is_ok() });
         if let Some((lines, file)) = queues.lines {
-            senders.spawn(file.write(lines));
+            senders.spawn(async move {
+                file.write(lines).await;
+                true
+            });
         }
         let shown = Arc::clone(&stats);
         let router = weir_station::admin::router(Arc::new(move || shown.render()));
         let mut admin_server = JoinSet::new();
         admin_server.spawn(weir_station::admin::serve(admin_listener, router, stop_admin.clone()));
         tracing::info!(%address, %admin, threads, instance, "gateway listens");
-        Ok(Self { address, admin, instance, stats, stop_serving, stop_admin, deadline, cores, admin_server, senders })
+        Ok(Self {
+            address,
+            admin,
+            instance,
+            stats,
+            stop_serving,
+            stop_admin,
+            deadline,
+            cores,
+            admin_server,
+            senders,
+            shutdown_deadline,
+        })
     }
 
     /// Where it serves requests.
@@ -187,7 +185,7 @@ impl Gateway {
         while self.cores.join_next().await.is_some() {}
         // The threads had the near ends of the queues: the senders now come to the end of them.
         let sent = async { while self.senders.join_next().await.is_some() {} };
-        if timeout(LAST_RECORDS_GRACE, sent).await.is_err() {
+        if exit::within(self.shutdown_deadline, "the last records", sent).await.is_none() {
             self.deadline.cancel();
             while self.senders.join_next().await.is_some() {}
         }
@@ -195,20 +193,6 @@ impl Gateway {
         while self.admin_server.join_next().await.is_some() {}
         failure.map_or(Ok(()), Err)
     }
-}
-
-/// The outboxes of logs and traces, with what an earlier process has left in the spool.
-fn outboxes(config: &TelemetryConfig) -> Result<[Outbox; 2], StartError> {
-    let policy = config.spool_policy;
-    let Some(directory) = &config.spool else { return Ok([Outbox::new(None, policy), Outbox::new(None, policy)]) };
-    let open = || {
-        let slot = Slot::take(directory)?;
-        let limit_bytes = config.spool_limit.0 / 2;
-        let logs = Spool::open(&slot, AccessRecord::SIGNAL, limit_bytes)?;
-        let traces = Spool::open(&slot, Span::SIGNAL, limit_bytes)?;
-        Ok([Outbox::new(Some(logs), policy), Outbox::new(Some(traces), policy)])
-    };
-    open().map_err(|source| StartError::Spool { directory: directory.clone(), source })
 }
 
 fn core_end(ended: Result<Result<io::Result<()>, oneshot::error::RecvError>, tokio::task::JoinError>) -> String {

@@ -15,6 +15,8 @@ pub struct Stats {
     pub logs: SignalStats,
     /// The spans' way to the collector.
     pub traces: SignalStats,
+    /// Bytes that the spool takes on disk.
+    pub(crate) spool_bytes: AtomicU64,
 }
 
 /// The way of one signal to the collector.
@@ -28,10 +30,16 @@ pub struct SignalStats {
     pub(crate) sent: AtomicU64,
     /// Batches that were sent again.
     pub(crate) resent_batches: AtomicU64,
-    /// Records on disk, that the collector has not taken.
-    pub(crate) spool_records: AtomicU64,
-    /// Bytes that they take there.
-    pub(crate) spool_bytes: AtomicU64,
+    /// Records that went to the spool.
+    pub(crate) spooled: AtomicU64,
+    /// Records of earlier processes that the collector acknowledged.
+    pub(crate) recovered: AtomicU64,
+    /// Records of earlier processes that are lost.
+    pub(crate) unrecovered: AtomicU64,
+    /// Records in batches that another collector may have taken too.
+    pub(crate) doubtful: AtomicU64,
+    /// Operations on the spool that the system refused.
+    pub(crate) spool_errors: AtomicU64,
 }
 
 impl SignalStats {
@@ -111,13 +119,17 @@ impl Stats {
         series("weir_gateway_records_dropped_total", "Records dropped.", SignalStats::dropped);
         series("weir_gateway_records_sent_total", "Records acknowledged by the collector.", SignalStats::sent);
         series("weir_gateway_batches_resent_total", "Batches sent again.", SignalStats::resent_batches);
-        for (signal, stats) in signals {
-            let labels = [("signal", signal)];
-            let help = "Records on disk that the collector has not taken.";
-            text.gauge_with("weir_gateway_spool_records", help, &labels, stats.spool_records.load(Relaxed));
-            let help = "Bytes of records on disk.";
-            text.gauge_with("weir_gateway_spool_bytes", help, &labels, stats.spool_bytes.load(Relaxed));
-        }
+        let name = "weir_gateway_records_doubtful_total";
+        series(name, "Records that another collector may have taken too.", |stats| stats.doubtful.load(Relaxed));
+        let name = "weir_gateway_records_spooled_total";
+        series(name, "Records that went to the spool.", |stats| stats.spooled.load(Relaxed));
+        let name = "weir_gateway_records_recovered_total";
+        series(name, "Records of earlier processes acknowledged.", |stats| stats.recovered.load(Relaxed));
+        let name = "weir_gateway_records_unrecovered_total";
+        series(name, "Records of earlier processes that are lost.", |stats| stats.unrecovered.load(Relaxed));
+        let name = "weir_gateway_spool_errors_total";
+        series(name, "Operations on the spool that failed.", |stats| stats.spool_errors.load(Relaxed));
+        text.gauge("weir_gateway_spool_bytes", "Bytes of the spool on disk.", self.spool_bytes.load(Relaxed));
         text
     }
 }

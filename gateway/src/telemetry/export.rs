@@ -1,52 +1,54 @@
-//! The sender: takes what waits in a queue, batch by batch, to the collector over OTLP/gRPC.
+//! The sender of one signal: takes what waits in a queue, batch by batch, to the collector over OTLP/gRPC.
 //!
-//! What always holds: one batch is under way at a time, so batches arrive in the order of their numbers; a batch that
-//! was not acknowledged is sent again with the same bytes and the same number, so that the collector knows it; it is
-//! given up only when the collector says that it will never take it, or when it has no place to stay.
+//! One batch is under way at a time. While the collector answers, batches go from memory and nothing touches the disk.
+//! When a try fails, or an answer takes longer than [`SLOW`], the batch under way goes to the spool, and so does all
+//! that follows, until the spool is empty again.
 //!
-//! A batch stays in memory while the collector answers. When it fails once, or is late, the batch and all that follow it
-//! go to the [outbox](super::outbox)'s spool on disk, and are sent from there.
+//! What always holds: batches go out in the order of their numbers; a number is given for good when its batch is first
+//! sent or spooled; a batch that was not acknowledged is sent again with the same number and, unless it is in doubt, the
+//! same bytes; what is dropped is counted, and the next stamp tells it. A gateway that is killed loses what waits in its
+//! queue, the batch that is being filled (up to `linger`), and, while the collector is slow, the batch under way for up
+//! to [`SLOW`]. What of it was counted on the last spooled batch, the next process tells the ledger as dropped.
+//!
+//! All of it runs on a thread of its own, which alone waits for files.
 
 use std::{
     future::Future,
+    io,
     pin::Pin,
     sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
 };
 
-use bytes::{Buf, BufMut, Bytes};
-use http::uri::PathAndQuery;
+use bytes::Bytes;
+use opentelemetry_proto::tonic::{
+    collector::{logs::v1::ExportLogsServiceRequest, trace::v1::ExportTraceServiceRequest},
+    common::v1::{AnyValue, KeyValue, any_value::Value},
+    resource::v1::Resource,
+};
+use prost::Message;
 use tokio::{
-    sync::mpsc,
-    time::{Instant, sleep, sleep_until, timeout_at},
+    sync::{mpsc, watch},
+    time::{Instant, sleep_until, timeout_at},
 };
-use tonic::{
-    Code, Request, Status,
-    client::Grpc,
-    codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
-    transport::{Channel, Endpoint},
-};
-use weir_record::{AccessRecord, BatchStamp, Source, Span, otlp};
+use tokio_util::sync::CancellationToken;
+use weir_record::{AccessRecord, BatchStamp, Source, Span, keys, otlp};
 
 use super::{
     SERVICE,
-    outbox::Outbox,
-    spool::{Batch, Key},
+    collectors::{Collectors, Delivery, Progress},
+    spool::{Append, Entry, Lane, Spool, State},
 };
 use crate::{
-    config::TelemetryConfig,
+    config::{SpoolPolicy, TelemetryConfig},
     stats::{SignalStats, Stats},
 };
 
-/// The first pause after a failure; it doubles up to [`LONGEST_PAUSE`].
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
-
-/// A batch that was not acknowledged within this time goes to the disk, while its answer is waited for.
-const LATE: Duration = Duration::from_secs(1);
-
 /// With nothing to send, this often it is looked whether drops are still to be told.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// A collector that takes longer to answer is slow: what it has not acknowledged goes to the spool.
+const SLOW: Duration = Duration::from_secs(1);
 
 /// What is sent: a signal's records, their encoding, where they go, and how they are counted.
 pub(crate) trait Exported: Sized + Send + 'static {
@@ -56,6 +58,8 @@ pub(crate) trait Exported: Sized + Send + 'static {
     const METHOD: &'static str;
     /// The protobuf of a message.
     fn encode(source: &Source, records: &[Self]) -> Vec<u8>;
+    /// The same message, with the mark that another collector may have taken it.
+    fn mark_doubtful(message: &Bytes) -> Bytes;
     /// The counters of the signal.
     fn stats(stats: &Stats) -> &SignalStats;
 }
@@ -66,6 +70,13 @@ impl Exported for AccessRecord {
 
     fn encode(source: &Source, records: &[Self]) -> Vec<u8> {
         otlp::encode_logs(source, records)
+    }
+
+    fn mark_doubtful(message: &Bytes) -> Bytes {
+        // Bytes that are no message are the collector's to refuse.
+        let Ok(mut marked) = ExportLogsServiceRequest::decode(&message[..]) else { return message.clone() };
+        marked.resource_logs.iter_mut().for_each(|group| doubt(&mut group.resource));
+        marked.encode_to_vec().into()
     }
 
     fn stats(stats: &Stats) -> &SignalStats {
@@ -81,283 +92,435 @@ impl Exported for Span {
         otlp::encode_traces(source, records)
     }
 
+    fn mark_doubtful(message: &Bytes) -> Bytes {
+        // Bytes that are no message are the collector's to refuse.
+        let Ok(mut marked) = ExportTraceServiceRequest::decode(&message[..]) else { return message.clone() };
+        marked.resource_spans.iter_mut().for_each(|group| doubt(&mut group.resource));
+        marked.encode_to_vec().into()
+    }
+
     fn stats(stats: &Stats) -> &SignalStats {
         &stats.traces
     }
 }
 
-/// A connection to the collector, made when it is first needed.
-///
-/// # Errors
-/// When the address is no URI.
-pub(crate) fn connect(config: &TelemetryConfig) -> Result<Channel, tonic::transport::Error> {
-    let endpoint = Endpoint::from_shared(config.collector.clone())?;
-    Ok(endpoint.timeout(config.timeout).connect_timeout(config.timeout).tcp_nodelay(true).connect_lazy())
+fn doubt(resource: &mut Option<Resource>) {
+    let value = Some(AnyValue { value: Some(Value::BoolValue(true)) });
+    let mark = KeyValue { key: keys::BATCH_DOUBTFUL.to_owned(), value, ..Default::default() };
+    resource.get_or_insert_default().attributes.push(mark);
+}
+
+/// A message of an instance with this number and these counters.
+pub(super) fn entry<T: Exported>(instance: &str, numbers: Numbers, records: &[T]) -> Entry {
+    let Numbers { sequence, offered, dropped, numbered } = numbers;
+    let stamp = BatchStamp { sequence, offered, dropped, doubtful: false };
+    let source = Source { service: SERVICE.to_owned(), instance: instance.to_owned(), stamp: Some(stamp) };
+    let body = Bytes::from(T::encode(&source, records));
+    Entry { sequence, records: records.len() as u64, offered, dropped, numbered, body }
+}
+
+/// What a batch says of its source.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Numbers {
+    /// Its number.
+    pub(super) sequence: u64,
+    /// Records made.
+    pub(super) offered: u64,
+    /// Records dropped.
+    pub(super) dropped: u64,
+    /// Records in numbered batches, this one's included.
+    pub(super) numbered: u64,
+}
+
+/// What every sender needs.
+#[derive(Clone, Debug)]
+pub(crate) struct Sending {
+    /// Collectors, batch size, linger, spool.
+    pub(crate) config: TelemetryConfig,
+    /// `service.instance.id`.
+    pub(crate) instance: String,
+    /// What is counted.
+    pub(crate) stats: Arc<Stats>,
+    /// Where batches wait on disk.
+    pub(crate) spool: Option<Arc<Spool>>,
+    /// Resolves when the gateway's time to end is over.
+    pub(crate) deadline: CancellationToken,
 }
 
 /// Sends one signal until its queue is closed and empty.
-pub(crate) struct Exporter {
-    /// To the collector.
-    pub channel: Channel,
-    /// Batch size and linger.
-    pub config: TelemetryConfig,
-    /// `service.instance.id`.
-    pub instance: String,
-    /// What is counted.
-    pub stats: Arc<Stats>,
-    /// Where batches wait.
-    pub outbox: Outbox,
-    /// Resolves when the gateway's time to end is over.
-    pub deadline: tokio_util::sync::CancellationToken,
+pub(crate) struct Exporter<T> {
+    sending: Sending,
+    queue: mpsc::Receiver<T>,
+    is_open: bool,
+    /// The batch that is being filled, and when it has lingered long enough.
+    filling: Vec<T>,
+    until: Option<Instant>,
+    /// A batch that is neither sent nor spooled yet; its number is not given for good.
+    held: Option<Entry>,
+    under_way: Option<UnderWay>,
+    collectors: Option<Collectors>,
+    lane: Option<Lane>,
+    /// The last number given, and the records in all batches that have one.
+    sequence: u64,
+    numbered: u64,
+    dropped_numbered: u64,
+    dropped_told: u64,
+    /// After an error of the spool it is tried again then.
+    spool_again: Instant,
 }
 
-/// A try to send a batch, the pause before it included.
-type Try = Pin<Box<dyn Future<Output = Result<(), Status>> + Send>>;
+type Delivering = Pin<Box<dyn Future<Output = (Collectors, Delivery)> + Send>>;
 
-/// The batch that is being sent.
 struct UnderWay {
-    key: Key,
-    attempt: Try,
-    /// When its first try began.
-    begun: Instant,
+    entry: Entry,
+    is_on_disk: bool,
+    slow_at: Instant,
+    progress: watch::Receiver<Progress>,
+    delivering: Delivering,
 }
 
-impl Exporter {
+impl<T: Exported> Exporter<T> {
+    /// The sender of what this queue holds.
+    pub(crate) fn new(sending: Sending, queue: mpsc::Receiver<T>) -> Self {
+        Self {
+            filling: Vec::with_capacity(sending.config.batch_records),
+            collectors: Some(Collectors::new(&sending.config)),
+            sending,
+            queue,
+            is_open: true,
+            until: None,
+            held: None,
+            under_way: None,
+            lane: None,
+            sequence: 0,
+            numbered: 0,
+            dropped_numbered: 0,
+            dropped_told: 0,
+            spool_again: Instant::now(),
+        }
+    }
+
     /// Sends what the queue holds.
-    pub(crate) async fn run<T: Exported>(mut self, mut queue: mpsc::Receiver<T>) {
-        let (instance, stats) = (self.instance.clone(), Arc::clone(&self.stats));
-        let mut packer = Packer { instance, stats, sequence: 0, dropped_told: 0 };
-        let mut records = Vec::with_capacity(self.config.batch_records);
-        let (mut is_open, mut pause) = (true, FIRST_PAUSE);
-        let mut under_way: Option<UnderWay> = None;
+    pub(crate) async fn run(mut self) {
+        let deadline = self.sending.deadline.clone();
         loop {
-            if under_way.is_none() {
-                let first = self.outbox.first().await;
-                T::stats(&self.stats).dropped.fetch_add(self.outbox.take_damaged(), Relaxed);
-                match first {
-                    Some(batch) => {
-                        let attempt = self.attempt::<T>(batch.body, None);
-                        under_way = Some(UnderWay { key: batch.key, attempt, begun: Instant::now() });
+            self.place_held();
+            self.send_next();
+            if !self.is_open && self.held.is_none() && self.under_way.is_none() && self.lane.is_none() {
+                if self.stats().dropped() == self.dropped_told {
+                    return;
+                }
+                self.number();
+                self.place_held();
+            }
+            let may_fill = self.is_open && self.held.is_none() && (self.under_way.is_none() || self.is_spooling());
+            let under_way = self.under_way.as_mut();
+            let event = tokio::select! {
+                biased;
+                () = deadline.cancelled() => Event::OutOfTime,
+                event = happen(under_way) => event,
+                is_open = fill(&mut self.queue, &mut self.filling, &mut self.until, &self.sending.config), if may_fill => {
+                    self.is_open = is_open;
+                    Event::Filled
+                }
+                () = tokio::time::sleep(REPORT_INTERVAL), if !may_fill => Event::Nothing,
+            };
+            match event {
+                Event::OutOfTime => return self.leave(),
+                Event::Delivered(collectors, delivery) => self.settle(collectors, delivery),
+                Event::Progressed => self.note_progress(),
+                Event::Slow => self.spool_under_way(),
+                Event::Filled => self.number(),
+                Event::Nothing => {}
+            }
+            let now = std::time::Instant::now();
+            let synced = self.lane.as_mut().map_or(Ok(()), |lane| lane.sync_when_due(now));
+            self.check(synced);
+        }
+    }
+
+    fn stats(&self) -> &SignalStats {
+        T::stats(&self.sending.stats)
+    }
+
+    /// Whether batches go to the disk.
+    fn is_spooling(&self) -> bool {
+        self.lane.is_some()
+    }
+
+    /// Counts and logs an error of the spool.
+    fn check<R>(&mut self, result: io::Result<R>) -> Option<R> {
+        if let Some(spool) = &self.sending.spool {
+            self.sending.stats.spool_bytes.store(spool.used_bytes(), Relaxed);
+        }
+        result
+            .inspect_err(|error| {
+                self.stats().spool_errors.fetch_add(1, Relaxed);
+                self.spool_again = Instant::now() + REPORT_INTERVAL;
+                tracing::error!(%error, signal = T::SIGNAL, "the spool failed; records wait in memory");
+            })
+            .ok()
+    }
+
+    /// Makes a batch of what was filled, or of drops that are to be told.
+    fn number(&mut self) {
+        let (offered, dropped) = (self.stats().offered(), self.stats().dropped());
+        if self.filling.is_empty() && (dropped == self.dropped_told || self.under_way.is_some() || self.is_spooling()) {
+            return;
+        }
+        let numbered = self.numbered + self.filling.len() as u64;
+        let numbers = Numbers { sequence: self.sequence + 1, offered, dropped, numbered };
+        self.held = Some(entry(&self.sending.instance, numbers, &self.filling));
+        self.filling.clear();
+        self.until = None;
+    }
+
+    /// Finds a place for a batch that has none: on its way, in the spool, or nowhere.
+    fn place_held(&mut self) {
+        if self.under_way.is_none() && self.lane.is_none() {
+            if let Some(entry) = self.held.take() {
+                self.give(&entry);
+                self.send(entry, false, &[]);
+            }
+        } else if self.lane.is_some()
+            && Instant::now() >= self.spool_again
+            && let Some(entry) = self.held.take()
+        {
+            self.spool_entry(entry);
+        }
+    }
+
+    /// Appends a batch to the lane; at the bound the policy decides.
+    fn spool_entry(&mut self, entry: Entry) {
+        loop {
+            let Some(lane) = &mut self.lane else { return self.held = Some(entry) };
+            let appended = lane.append(&entry);
+            match self.check(appended) {
+                Some(Append::Done) => {
+                    self.stats().spooled.fetch_add(entry.records, Relaxed);
+                    return self.give(&entry);
+                }
+                Some(Append::Full) if self.sending.config.spool_policy == SpoolPolicy::DropOldest => {
+                    let dropped = self.lane.as_mut().map_or(Ok(None), Lane::drop_oldest);
+                    match self.check(dropped) {
+                        Some(Some(lost)) => {
+                            self.dropped_numbered += lost;
+                            self.drop_records(lost);
+                            if let Some(under_way) = &mut self.under_way {
+                                under_way.is_on_disk = false;
+                            }
+                        }
+                        Some(None) => return self.drop_records(entry.records),
+                        None => return self.held = Some(entry),
                     }
-                    None if !is_open => return,
-                    None => {}
                 }
-            }
-            let takes_more = is_open && self.outbox.takes_more();
-            let late = under_way.as_ref().filter(|_| self.outbox.is_in_memory()).map(|sent| sent.begun + LATE);
-            tokio::select! {
-                sent = of(&mut under_way) => {
-                    let Some(ended) = under_way.take() else { continue };
-                    under_way = self.settle::<T>(ended, sent, &mut pause).await;
-                }
-                open = fill(&self.config, &mut queue, &mut records), if takes_more => {
-                    is_open = open;
-                    self.pack::<T>(&mut packer, &mut records).await;
-                }
-                () = sleep_until(late.unwrap_or_else(Instant::now)), if late.is_some() => self.outbox.to_disk().await,
-                () = self.deadline.cancelled() => return self.end::<T>(packer, queue, records).await,
+                Some(Append::Full) => return self.drop_records(entry.records),
+                None => return self.held = Some(entry),
             }
         }
     }
 
-    /// Makes a batch and keeps it until it is sent; `false` when there was nothing to make one of. One that finds no
-    /// place is dropped, and its number given to one that tells so: the count outlives this process.
-    async fn pack<T: Exported>(&mut self, packer: &mut Packer, records: &mut Vec<T>) -> bool {
-        if self.outbox.holds_tally(&packer.key()) {
-            packer.take_back();
-        }
-        let stats = T::stats(&self.stats);
-        let Some(batch) = packer.pack(records, stats.dropped()) else { return false };
-        let dropped = self.outbox.keep(batch).await;
-        if dropped.this {
-            packer.take_back();
-            // On disk before anybody can see the count.
-            if let Some(tally) = packer.pack::<T>(&mut Vec::new(), stats.dropped() + dropped.records)
-                && !self.outbox.keep_tally(tally).await
-            {
-                packer.take_back();
-            }
-        }
-        stats.dropped.fetch_add(dropped.records, Relaxed);
-        self.outbox.tell(stats);
-        true
+    fn drop_records(&mut self, count: u64) {
+        let stats = self.stats();
+        stats.dropped.fetch_add(count, Relaxed);
+        let (offered, dropped, numbered) = (stats.offered(), stats.dropped(), self.dropped_numbered);
+        let noted = self.lane.as_mut().map_or(Ok(()), |lane| lane.note_dropped(offered, dropped, numbered));
+        self.check(noted);
     }
 
-    /// What the collector's answer means: the batch is done, or else tried again.
-    async fn settle<T: Exported>(
-        &mut self,
-        sent: UnderWay,
-        answer: Result<(), Status>,
-        pause: &mut Duration,
-    ) -> Option<UnderWay> {
-        let stats = T::stats(&self.stats);
-        let Err(status) = answer else {
-            *pause = FIRST_PAUSE;
-            let count = self.outbox.done(&sent.key).await;
-            stats.sent.fetch_add(count, Relaxed);
-            self.outbox.tell(stats);
-            return None;
+    /// A batch's number is its own for good.
+    fn give(&mut self, entry: &Entry) {
+        (self.sequence, self.numbered) = (entry.sequence, entry.numbered);
+    }
+
+    /// Sends the head of the lane when nothing is under way; removes a lane that is empty.
+    fn send_next(&mut self) {
+        if self.under_way.is_some() || Instant::now() < self.spool_again {
+            return;
+        }
+        let Some(lane) = &mut self.lane else { return };
+        let head = lane.head();
+        let Some(head) = self.check(head) else { return };
+        if head.lost > 0 {
+            self.dropped_numbered += head.lost;
+            self.drop_records(head.lost);
+        }
+        if let Some(entry) = head.entry {
+            self.send(entry, true, &[]);
+        } else if let Some(lane) = self.lane.take() {
+            let removed = lane.remove();
+            self.check(removed);
+        }
+    }
+
+    fn send(&mut self, entry: Entry, is_on_disk: bool, sent_to: &[String]) {
+        let Some(mut collectors) = self.collectors.take() else { return };
+        let (body, stats, sent_to) = (entry.body.clone(), Arc::clone(&self.sending.stats), sent_to.to_vec());
+        let (progress, seen) = watch::channel(Progress::default());
+        let delivering = Box::pin(async move {
+            let resent = &T::stats(&stats).resent_batches;
+            let delivery = collectors.deliver::<T>(body, &sent_to, &progress, resent).await;
+            (collectors, delivery)
+        });
+        let slow_at = Instant::now() + SLOW;
+        self.under_way = Some(UnderWay { entry, is_on_disk, slow_at, progress: seen, delivering });
+    }
+
+    /// Notes where the batch under way is sent; one that has trouble goes to the spool.
+    fn note_progress(&mut self) {
+        let Some(under_way) = &mut self.under_way else { return };
+        let Progress { is_troubled, sent_to } = under_way.progress.borrow_and_update().clone();
+        if under_way.is_on_disk {
+            let noted = self.lane.as_mut().map_or(Ok(()), |lane| lane.note_sent_to(&sent_to));
+            self.check(noted);
+        } else if is_troubled {
+            self.spool_under_way();
+        }
+    }
+
+    /// Begins a lane with the batch under way, and with whom it was sent to.
+    fn spool_under_way(&mut self) {
+        let Some(under_way) = &mut self.under_way else { return };
+        under_way.slow_at = Instant::now() + REPORT_INTERVAL;
+        let (entry, sent_to) = (under_way.entry.clone(), under_way.progress.borrow().sent_to.clone());
+        let (Some(spool), None) = (&self.sending.spool, &self.lane) else { return };
+        let stats = self.stats();
+        let state = State {
+            sequence: entry.sequence,
+            offered: stats.offered(),
+            dropped: stats.dropped(),
+            dropped_numbered: self.dropped_numbered,
+            numbered: entry.numbered,
+            in_hand: 0,
+            done_sequence: entry.sequence - 1,
+            done_numbered: entry.numbered - entry.records,
+            sent_to,
         };
-        // Whatever else the collector says may be mended while we wait; this will not.
-        if status.code() == Code::InvalidArgument {
-            tracing::error!(%status, "the collector refused a batch for good");
-            let count = self.outbox.done(&sent.key).await;
-            stats.dropped.fetch_add(count, Relaxed);
-            return None;
+        let created =
+            spool.create(&self.sending.instance, T::SIGNAL, state).and_then(|mut lane| match lane.append(&entry)? {
+                Append::Done => lane.head().map(|_| Some(lane)),
+                Append::Full => lane.remove().map(|()| None),
+            });
+        self.lane = self.check(created).flatten();
+        let is_on_disk = self.lane.is_some();
+        self.stats().spooled.fetch_add(if is_on_disk { entry.records } else { 0 }, Relaxed);
+        if let Some(under_way) = &mut self.under_way {
+            under_way.is_on_disk = is_on_disk;
         }
-        stats.resent_batches.fetch_add(1, Relaxed);
-        let (code, message, pause_ms) = (status.code(), status.message(), pause.as_millis());
-        tracing::warn!(?code, message, pause_ms, "the collector did not take a batch, trying again");
-        self.outbox.to_disk().await;
-        self.outbox.tell(stats);
-        let batch = self.outbox.first().await.filter(|batch| batch.key == sent.key)?;
-        let attempt = self.attempt::<T>(batch.body, Some(pause.mul_f64(0.5 + fastrand::f64() / 2.0)));
-        *pause = (*pause * 2).min(LONGEST_PAUSE);
-        Some(UnderWay { attempt, ..sent })
     }
 
-    /// Ends with records that were not sent: on disk, as far as there is room; what is not is lost, and counted.
-    async fn end<T: Exported>(mut self, mut packer: Packer, mut queue: mpsc::Receiver<T>, mut records: Vec<T>) {
-        self.outbox.to_disk().await;
-        loop {
-            while records.len() < self.config.batch_records
-                && let Ok(record) = queue.try_recv()
-            {
-                records.push(record);
+    fn settle(&mut self, collectors: Collectors, delivery: Delivery) {
+        self.collectors = Some(collectors);
+        let Some(UnderWay { entry, is_on_disk, .. }) = self.under_way.take() else { return };
+        let finish = if is_on_disk { Lane::finish_head } else { Lane::settle_in_hand };
+        let finished = self.lane.as_mut().map_or(Ok(()), finish);
+        self.check(finished);
+        self.dropped_told = entry.dropped;
+        match delivery {
+            Delivery::Acknowledged { doubtful } => {
+                let stats = self.stats();
+                stats.sent.fetch_add(entry.records, Relaxed);
+                stats.doubtful.fetch_add(if doubtful { entry.records } else { 0 }, Relaxed);
             }
-            if records.is_empty() || !self.pack(&mut packer, &mut records).await {
+            Delivery::Refused => {
+                tracing::error!(records = entry.records, signal = T::SIGNAL, "the collector refused a batch for good");
+                self.dropped_numbered += entry.records;
+                self.drop_records(entry.records);
+            }
+        }
+    }
+
+    /// The gateway's time is over: what is in memory goes to the spool, or is dropped and counted.
+    fn leave(mut self) {
+        self.spool_again = Instant::now();
+        if self.under_way.as_ref().is_some_and(|under_way| !under_way.is_on_disk) {
+            self.spool_under_way();
+        }
+        let mut lost = 0;
+        if let Some(under_way) = self.under_way.take().filter(|under_way| !under_way.is_on_disk) {
+            lost += under_way.entry.records;
+            self.dropped_numbered += under_way.entry.records;
+            let settled = self.lane.as_mut().map_or(Ok(()), Lane::settle_in_hand);
+            self.check(settled);
+        }
+        let before = self.stats().dropped();
+        loop {
+            if let Some(entry) = self.held.take() {
+                let records = entry.records;
+                if self.lane.is_some() {
+                    self.spool_entry(entry);
+                }
+                lost += if self.held.take().is_some() || self.lane.is_none() { records } else { 0 };
+            }
+            let batch = self.sending.config.batch_records;
+            while self.filling.len() < batch
+                && let Ok(record) = self.queue.try_recv()
+            {
+                self.filling.push(record);
+            }
+            if self.filling.is_empty() {
                 break;
             }
+            self.number();
         }
-        let (kept, lost) = (self.outbox.records_on_disk(), self.outbox.give_up());
-        T::stats(&self.stats).dropped.fetch_add(lost, Relaxed);
-        tracing::warn!(signal = T::SIGNAL, kept, lost, "the collector did not take all records in time");
-    }
-
-    fn attempt<T: Exported>(&self, body: Bytes, pause: Option<Duration>) -> Try {
-        let channel = self.channel.clone();
-        Box::pin(async move {
-            if let Some(pause) = pause {
-                sleep(pause).await;
-            }
-            let mut grpc = Grpc::new(channel);
-            grpc.ready().await.map_err(|error| Status::unavailable(reason(&error)))?;
-            grpc.unary(Request::new(body), PathAndQuery::from_static(T::METHOD), BytesCodec).await?;
-            Ok(())
-        })
+        let at_the_bound = self.stats().dropped() - before;
+        self.drop_records(lost);
+        let synced = self.lane.as_mut().map_or(Ok(()), Lane::sync);
+        self.check(synced);
+        let spooled = self.lane.as_ref().map_or(0, |lane| lane.state().numbered - lane.state().done_numbered);
+        if spooled > 0 {
+            tracing::warn!(records = spooled, signal = T::SIGNAL, "records stay in the spool for the next start");
+        }
+        if lost + at_the_bound > 0 {
+            let left = lost + at_the_bound;
+            tracing::error!(left, signal = T::SIGNAL, "records are lost: the collector did not take them in time");
+        }
     }
 }
 
-/// What becomes of the try that is under way; never anything when none is.
-async fn of(under_way: &mut Option<UnderWay>) -> Result<(), Status> {
-    match under_way {
-        Some(sent) => (&mut sent.attempt).await,
-        None => std::future::pending().await,
+enum Event {
+    OutOfTime,
+    Delivered(Collectors, Delivery),
+    Progressed,
+    Slow,
+    Filled,
+    Nothing,
+}
+
+/// What happens to the batch under way. What is to be noted of it comes before its next try.
+async fn happen(under_way: Option<&mut UnderWay>) -> Event {
+    let Some(under_way) = under_way else { return std::future::pending().await };
+    tokio::select! {
+        biased;
+        Ok(()) = under_way.progress.changed() => Event::Progressed,
+        (collectors, delivery) = &mut under_way.delivering => Event::Delivered(collectors, delivery),
+        () = sleep_until(under_way.slow_at), if !under_way.is_on_disk => Event::Slow,
     }
 }
 
-/// Fills a batch: as many as there are, or as come within the linger after the first. `false` when no more come. What
-/// is in the batch stays there when this is cut off.
-async fn fill<T>(config: &TelemetryConfig, queue: &mut mpsc::Receiver<T>, records: &mut Vec<T>) -> bool {
-    if records.is_empty() {
+/// Fills a batch: as many as there are, or as come within the linger after the first. `false` when no more come. It may
+/// be dropped and called again.
+async fn fill<T>(
+    queue: &mut mpsc::Receiver<T>,
+    batch: &mut Vec<T>,
+    until: &mut Option<Instant>,
+    config: &TelemetryConfig,
+) -> bool {
+    if batch.is_empty() {
         match timeout_at(Instant::now() + REPORT_INTERVAL, queue.recv()).await {
             Err(_) => return true,
             Ok(None) => return false,
-            Ok(Some(first)) => records.push(first),
+            Ok(Some(first)) => batch.push(first),
         }
     }
-    let until = Instant::now() + config.linger;
-    while records.len() < config.batch_records {
-        let room = config.batch_records - records.len();
-        match timeout_at(until, queue.recv_many(records, room)).await {
+    let until = *until.get_or_insert_with(|| Instant::now() + config.linger);
+    while batch.len() < config.batch_records {
+        let room = config.batch_records - batch.len();
+        match timeout_at(until, queue.recv_many(batch, room)).await {
             Err(_) => return true,
             Ok(0) => return false,
             Ok(_) => {}
         }
     }
     true
-}
-
-/// Makes batches of records: gives them their numbers, and the counts of that moment.
-struct Packer {
-    instance: String,
-    stats: Arc<Stats>,
-    /// Number of the last batch.
-    sequence: u64,
-    /// What the last batch told of dropped records.
-    dropped_told: u64,
-}
-
-impl Packer {
-    /// The batch of these records, which tells that so many were dropped; without records none, unless that is news.
-    fn pack<T: Exported>(&mut self, records: &mut Vec<T>, dropped: u64) -> Option<Batch> {
-        let offered = T::stats(&self.stats).offered();
-        if records.is_empty() && dropped == self.dropped_told {
-            return None;
-        }
-        (self.sequence, self.dropped_told) = (self.sequence + 1, dropped);
-        let stamp = BatchStamp { sequence: self.sequence, offered, dropped, doubtful: false };
-        let source = Source { service: SERVICE.to_owned(), instance: self.instance.clone(), stamp: Some(stamp) };
-        let body = Bytes::from(T::encode(&source, records));
-        let batch = Batch { key: self.key(), records: records.len() as u64, body };
-        records.clear();
-        Some(batch)
-    }
-
-    /// The last batch's key.
-    fn key(&self) -> Key {
-        Key { instance: self.instance.clone(), sequence: self.sequence }
-    }
-
-    /// The last batch went nowhere: its number is free again.
-    fn take_back(&mut self) {
-        self.sequence -= 1;
-    }
-}
-
-/// The innermost reason: tonic's own says only that there was a transport error.
-fn reason(error: &dyn std::error::Error) -> String {
-    let mut innermost = error;
-    while let Some(source) = innermost.source() {
-        innermost = source;
-    }
-    innermost.to_string()
-}
-
-/// Hands messages through as bytes: they are encoded already, and stay the same when they are sent again.
-#[derive(Clone, Copy, Debug)]
-struct BytesCodec;
-
-impl Codec for BytesCodec {
-    type Encode = Bytes;
-    type Decode = Bytes;
-    type Encoder = Self;
-    type Decoder = Self;
-
-    fn encoder(&mut self) -> Self {
-        Self
-    }
-
-    fn decoder(&mut self) -> Self {
-        Self
-    }
-}
-
-impl Encoder for BytesCodec {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn encode(&mut self, item: Bytes, to: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        to.put(item);
-        Ok(())
-    }
-}
-
-impl Decoder for BytesCodec {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn decode(&mut self, from: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
-        Ok(Some(from.copy_to_bytes(from.remaining())))
-    }
 }

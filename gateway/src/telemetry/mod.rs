@@ -1,10 +1,13 @@
-//! Where records go when their requests have ended: into a bounded queue, and from there to the collector.
+//! Where records go when their requests have ended: into a bounded queue, and from there to the collector, or to a
+//! spool on disk while it does not take them.
 //!
 //! What always holds (I6): offering a record never waits. A record that finds no room is dropped and counted; the
 //! count travels with each batch, so that the ledger shows it.
 
+mod collectors;
 pub(crate) mod export;
-pub(crate) mod outbox;
+mod grpc;
+pub(crate) mod leftover;
 pub(crate) mod spool;
 
 use std::{
@@ -12,9 +15,14 @@ use std::{
     io::{self, Write},
     path::PathBuf,
     sync::{Arc, atomic::Ordering::Relaxed},
+    thread,
 };
 
-use tokio::sync::mpsc;
+use export::{Exporter, Sending};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinSet,
+};
 use weir_record::{AccessRecord, Span, line};
 
 use crate::{
@@ -95,6 +103,37 @@ fn offer<T>(queue: &mpsc::Sender<T>, item: T, stats: &SignalStats) {
     if queue.try_send(item).is_err() {
         stats.dropped.fetch_add(1, Relaxed);
     }
+}
+
+/// Sends all that the queues hold, and what earlier processes left, on a thread of its own: file work waits there alone.
+///
+/// # Errors
+/// When the system refuses the thread or its runtime.
+pub(crate) fn start_sending(
+    sending: Sending,
+    records: mpsc::Receiver<AccessRecord>,
+    spans: mpsc::Receiver<Span>,
+) -> io::Result<oneshot::Receiver<()>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (ended, end) = oneshot::channel();
+    thread::Builder::new().name("weir-telemetry".to_owned()).spawn(move || {
+        runtime.block_on(async {
+            let leave = sending.deadline.clone();
+            let mut leftovers = JoinSet::new();
+            leftovers.spawn(leftover::send::<AccessRecord>(sending.clone()));
+            leftovers.spawn(leftover::send::<Span>(sending.clone()));
+            let mut senders = JoinSet::new();
+            senders.spawn(Exporter::new(sending.clone(), records).run());
+            senders.spawn(Exporter::new(sending, spans).run());
+            while senders.join_next().await.is_some() {}
+            // What earlier processes left is on disk: it need not hold up the end.
+            leave.cancel();
+            while leftovers.join_next().await.is_some() {}
+        });
+        // Nobody waits for the end when the process is going down anyway.
+        let _ = ended.send(());
+    })?;
+    Ok(end)
 }
 
 /// Where the lines of the access log go.

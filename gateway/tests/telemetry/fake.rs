@@ -25,9 +25,6 @@ use weir_record::{AccessRecord, Batch, otlp};
 /// How long anything may take before a test gives up.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Where collectors listen.
-pub(crate) const HOST: &str = "127.0.0.9";
-
 /// What the collector does with a message.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Behaviour {
@@ -35,6 +32,8 @@ pub(crate) enum Behaviour {
     Takes,
     /// Says that it is full.
     Full,
+    /// Takes it and never answers.
+    Silent,
     /// Takes it and answers so much later.
     Late(Duration),
 }
@@ -49,7 +48,7 @@ pub(crate) struct Collector {
 
 impl Collector {
     pub(crate) async fn start(servers: &mut JoinSet<()>, port: u16, behaviour: Behaviour) -> Self {
-        let listener = TcpListener::bind((HOST, port)).await.unwrap();
+        let listener = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let collector = Self { address, behaviour: Arc::new(Mutex::new(behaviour)), taken: Arc::default() };
         let service = collector.clone();
@@ -126,6 +125,7 @@ impl Service<Request<Body>> for Collector {
             // Five bytes of gRPC stand before the message.
             collector.taken.lock().unwrap().extend(otlp::decode_logs(&bytes[5..]).unwrap());
             match behaviour {
+                Behaviour::Silent => std::future::pending().await,
                 Behaviour::Late(delay) => tokio::time::sleep(delay).await,
                 Behaviour::Takes | Behaviour::Full => {}
             }
@@ -164,15 +164,13 @@ impl Gateway {
             .stderr(fs::File::create(&log).unwrap())
             .spawn()
             .unwrap();
-        let mut gateway = Self { child, address: String::new(), admin: String::new() };
         let begun = Instant::now();
         loop {
             let text = fs::read_to_string(&log).unwrap();
             let mut lines = text.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
             if let Some(line) = lines.find(|line| line["message"] == "gateway listens") {
                 let field = |name: &str| line[name].as_str().unwrap().to_owned();
-                (gateway.address, gateway.admin) = (field("address"), field("admin"));
-                return gateway;
+                return Self { child, address: field("address"), admin: field("admin") };
             }
             assert!(begun.elapsed() < PATIENCE, "{text}");
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -199,25 +197,20 @@ impl Gateway {
         .unwrap();
     }
 
-    /// The value of a self metric of logs.
-    pub(crate) fn value(&self, metric: &str) -> u64 {
-        let mut stream = TcpStream::connect(&self.admin).unwrap();
-        stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").unwrap();
-        let mut page = String::new();
-        stream.read_to_string(&mut page).unwrap();
-        let series = format!("{metric}{{signal=\"logs\"}} ");
-        page.lines().find_map(|line| line.strip_prefix(&series)?.parse().ok()).unwrap()
-    }
-
-    /// Waits until self metrics of logs come to this sum.
-    pub(crate) async fn until(&self, metrics: &[&str], least: u64) {
+    /// Waits until a self metric of logs has at least this value.
+    pub(crate) async fn until(&self, metric: &str, least: u64) {
         let begun = Instant::now();
         loop {
-            let sum: u64 = metrics.iter().map(|metric| self.value(metric)).sum();
-            if sum >= least {
+            let mut stream = TcpStream::connect(&self.admin).unwrap();
+            stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").unwrap();
+            let mut page = String::new();
+            stream.read_to_string(&mut page).unwrap();
+            let series = format!("{metric}{{signal=\"logs\"}} ");
+            let value: u64 = page.lines().find_map(|line| line.strip_prefix(&series)?.parse().ok()).unwrap();
+            if value >= least {
                 return;
             }
-            assert!(begun.elapsed() < PATIENCE, "{metrics:?} are {sum}");
+            assert!(begun.elapsed() < PATIENCE, "{metric} is {value}");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }

@@ -21,7 +21,7 @@ use toml::{Table, Value};
 pub use faults::{Fault, Faults};
 pub use resolved::{Origin, Resolved, ResolvedKey};
 pub use section::Section;
-pub use setting::{ByteSize, Secret, Setting};
+pub use setting::{ByteSize, OneOrMany, Secret, Setting};
 
 /// Prefix of environment variables that override a key.
 pub const ENVIRONMENT_PREFIX: &str = "WEIR_";

@@ -237,3 +237,27 @@ impl<T: Setting> Setting for Vec<T> {
         format!("[{}]", self.iter().map(T::show).collect::<Vec<_>>().join(", "))
     }
 }
+
+/// One item, or a list of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OneOrMany<T>(
+    /// The items.
+    pub Vec<T>,
+);
+
+impl<T: Setting> Setting for OneOrMany<T> {
+    const EXPECTED: &'static str = "a text, or a list such as [\"a\", \"b\"]";
+    const IS_SECRET: bool = T::IS_SECRET;
+
+    fn parse(text: &str) -> Option<Self> {
+        Vec::parse(text).map(Self)
+    }
+
+    fn read(value: &Value) -> Option<Self> {
+        if value.is_array() { Vec::read(value).map(Self) } else { T::read(value).map(|item| Self(vec![item])) }
+    }
+
+    fn show(&self) -> String {
+        if let [item] = &self.0[..] { item.show() } else { self.0.show() }
+    }
+}
