@@ -52,7 +52,7 @@ pub(crate) enum EncodeError {
     Arrow(#[from] ArrowError),
     #[error(transparent)]
     Parquet(#[from] ParquetError),
-    #[error(transparent)]
+    #[error("{}", .0.without_backtrace())]
     Kernel(#[from] KernelError),
     #[error("the path of a file is not valid: {0}")]
     Path(#[from] object_store::path::Error),

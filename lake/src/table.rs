@@ -93,7 +93,7 @@ impl CommitError {
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     /// The log cannot be read, or the store does not answer.
-    #[error("cannot read the log of the table {}: {source}", .table.name())]
+    #[error("cannot read the log of the table {}: {}", .table.name(), .source.without_backtrace())]
     Log {
         /// The table.
         table: Table,
