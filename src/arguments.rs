@@ -97,6 +97,9 @@ pub(crate) struct Verify {
     /// The data directory, whether Weir runs on it or not
     #[arg(long, value_name = "DIR", default_value = crate::settings::DEFAULT_DATA)]
     pub(crate) data: PathBuf,
+    /// Everything offered must have arrived or be counted: true when no sender has anything on the way
+    #[arg(long)]
+    pub(crate) settled: bool,
     /// A JSON object a line
     #[arg(long)]
     pub(crate) json: bool,

@@ -10,7 +10,7 @@ use weir_record::otlp;
 fuzz_target!(|bytes: &[u8]| {
     if let Ok(message) = Message::decode(Signal::Logs, 1_700_000_000_000_000, bytes) {
         for part in &message.parts {
-            assert_eq!(part.received - part.rejected, part.rows.num_rows() as u64);
+            assert_eq!(part.received - part.rejected.total(), part.rows.num_rows() as u64);
         }
         let sources = otlp::sources(bytes).expect("what decodes in full decodes in part");
         assert!(sources.iter().eq(message.parts.iter().map(|part| &part.source)));

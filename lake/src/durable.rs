@@ -5,19 +5,24 @@
 //! the original.
 //!
 //! What always holds: when a put has returned, the object's bytes, its name and the names of the directories above it
-//! are on disk; an object is either not there or whole.
+//! are on disk; an object is either not there or whole. When a directory cannot be synced, what is in it may be seen and
+//! yet not survive: from then on nothing is read or written any more, so that nobody rests on it.
 
 use std::{
+    collections::HashSet,
     fmt,
     fs::{self, File, OpenOptions},
     io::{self, Write},
     path::{Path as FilePath, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::stream::BoxStream;
+use futures::{StreamExt, stream::BoxStream};
 use object_store::{
     CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMode,
     PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, UploadPart, local::LocalFileSystem, path::Path,
@@ -27,18 +32,55 @@ use object_store::{
 #[derive(Clone, Debug)]
 pub(crate) struct DurableFileSystem {
     inner: Arc<LocalFileSystem>,
+    directories: Arc<Directories>,
+}
+
+/// What is known of directories.
+#[derive(Debug, Default)]
+struct Directories {
+    /// Those whose own names are on disk: synced by this process, whoever made them.
+    named: Mutex<HashSet<PathBuf>>,
+    /// Whether one could not be synced.
+    failed: AtomicBool,
+}
+
+impl Directories {
+    fn check(&self) -> Result<()> {
+        if self.failed.load(Ordering::SeqCst) {
+            let source = "a directory could not be synced, so what it holds may not survive; start again".into();
+            return Err(Error::Generic { store: "local directory", source });
+        }
+        Ok(())
+    }
+
+    /// Has the name of a directory on disk. Another process may have made it, and ended before it did that.
+    fn name(&self, directory: &FilePath) -> io::Result<()> {
+        let mut named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
+        if !named.contains(directory) {
+            create_directory(directory)?;
+            self.sync(directory.parent().unwrap_or(directory))?;
+            named.insert(directory.to_owned());
+        }
+        Ok(())
+    }
+
+    fn sync(&self, directory: &FilePath) -> io::Result<()> {
+        sync_directory(directory).inspect_err(|_| self.failed.store(true, Ordering::SeqCst))
+    }
 }
 
 impl DurableFileSystem {
     /// The file system from its root on.
     pub(crate) fn new() -> Self {
-        Self { inner: Arc::new(LocalFileSystem::new()) }
+        Self { inner: Arc::new(LocalFileSystem::new()), directories: Arc::default() }
     }
 
     async fn write(&self, location: &Path, payload: PutPayload, create: bool) -> Result<PutResult> {
+        self.directories.check()?;
         let path = self.inner.path_to_filesystem(location)?;
+        let directories = Arc::clone(&self.directories);
         let written = tokio::task::spawn_blocking(move || {
-            write(&path, &payload, create).map_err(|error| store_error(&path, error))
+            write(&directories, &path, &payload, create).map_err(|error| store_error(&path, error))
         });
         written.await??;
         Ok(PutResult { e_tag: None, version: None })
@@ -74,6 +116,7 @@ impl ObjectStore for DurableFileSystem {
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
+        self.directories.check()?;
         self.inner.get_opts(location, options).await
     }
 
@@ -82,14 +125,21 @@ impl ObjectStore for DurableFileSystem {
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.inner.list(prefix)
+        match self.directories.check() {
+            Ok(()) => self.inner.list(prefix),
+            Err(error) => futures::stream::once(async { Err(error) }).boxed(),
+        }
     }
 
     fn list_with_offset(&self, prefix: Option<&Path>, offset: &Path) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.inner.list_with_offset(prefix, offset)
+        match self.directories.check() {
+            Ok(()) => self.inner.list_with_offset(prefix, offset),
+            Err(error) => futures::stream::once(async { Err(error) }).boxed(),
+        }
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
+        self.directories.check()?;
         self.inner.list_with_delimiter(prefix).await
     }
 
@@ -134,8 +184,9 @@ fn store_error(path: &FilePath, error: io::Error) -> Error {
     }
 }
 
-fn write(path: &FilePath, payload: &PutPayload, create: bool) -> io::Result<()> {
+fn write(directories: &Directories, path: &FilePath, payload: &PutPayload, create: bool) -> io::Result<()> {
     let directory = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
+    directories.name(directory)?;
     let (staged, mut file) = stage(path, directory)?;
     let outcome = payload
         .iter()
@@ -147,7 +198,7 @@ fn write(path: &FilePath, payload: &PutPayload, create: bool) -> io::Result<()> 
         let _ = fs::remove_file(&staged);
     }
     outcome?;
-    sync_directory(directory)
+    directories.sync(directory)
 }
 
 /// A new file beside the object. [`LocalFileSystem`] hides names that end in `#` and digits from every list.
@@ -183,7 +234,7 @@ pub(crate) fn create_directory(directory: &FilePath) -> io::Result<()> {
     parent.map_or(Ok(()), sync_directory)
 }
 
-fn sync_directory(directory: &FilePath) -> io::Result<()> {
+pub(crate) fn sync_directory(directory: &FilePath) -> io::Result<()> {
     File::open(directory)?.sync_all()
 }
 
@@ -219,6 +270,17 @@ mod tests {
         let names: Vec<_> =
             fs::read_dir(directory.path().join("a/b")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(names, ["object"]);
+    }
+
+    #[tokio::test]
+    async fn when_a_directory_cannot_be_synced_nothing_is_rested_on_any_more() {
+        let directory = tempfile::tempdir().unwrap();
+        let (store, object) = (DurableFileSystem::new(), location(&directory, "object"));
+        store.put(&object, "bytes".into()).await.unwrap();
+        assert!(store.directories.sync(&directory.path().join("gone")).is_err());
+        assert!(store.put(&object, "more".into()).await.is_err());
+        assert!(store.get(&object).await.is_err());
+        assert!(store.list(None).try_next().await.is_err());
     }
 
     #[tokio::test]

@@ -11,8 +11,8 @@ use std::{
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 use object_store::{
-    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMode,
-    PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, memory::InMemory, path::Path,
+    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt,
+    PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, memory::InMemory, path::Path,
 };
 
 /// A store in memory.
@@ -21,6 +21,8 @@ pub(crate) struct FaultyStore {
     inner: InMemory,
     /// Whether it overwrites where it was asked to create.
     pub(crate) ignores_create: bool,
+    /// Whether it looks if an object is there, and only then writes it.
+    pub(crate) looks_first: bool,
     /// This many commits are taken and then answered with an error.
     pub(crate) answers_to_lose: AtomicUsize,
     /// This many puts fail without effect.
@@ -32,6 +34,10 @@ pub(crate) struct FaultyStore {
 impl FaultyStore {
     pub(crate) fn lying() -> Self {
         Self { ignores_create: true, ..Self::default() }
+    }
+
+    pub(crate) fn racy() -> Self {
+        Self { looks_first: true, ..Self::default() }
     }
 
     pub(crate) fn objects(self: &Arc<Self>) -> Arc<dyn ObjectStore> {
@@ -60,6 +66,13 @@ impl ObjectStore for FaultyStore {
             return Err(failure());
         }
         if self.ignores_create {
+            options.mode = PutMode::Overwrite;
+        }
+        if self.looks_first && matches!(options.mode, PutMode::Create) {
+            if self.inner.head(location).await.is_ok() {
+                return Err(Error::AlreadyExists { path: location.to_string(), source: "it is there".into() });
+            }
+            tokio::task::yield_now().await;
             options.mode = PutMode::Overwrite;
         }
         let result = self.inner.put_opts(location, payload, options).await?;

@@ -5,7 +5,7 @@
 
 use std::{fmt, io, path::Path as FilePath, sync::Arc, time::Duration};
 
-use futures::TryStreamExt;
+use futures::{TryStreamExt, future::join_all};
 use object_store::{
     BackoffConfig, ClientOptions, Error as StoreError, ObjectStore, ObjectStoreExt, PutMode, RetryConfig,
     aws::{AmazonS3Builder, AmazonS3ConfigKey},
@@ -17,12 +17,16 @@ use weir_station::config::{Secret, Section};
 
 use crate::{
     Table,
-    durable::{DurableFileSystem, create_directory},
+    durable::{DurableFileSystem, create_directory, sync_directory},
     table::ReadError,
 };
 
 /// The longest that opening waits for a store to answer.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The race for one object: how often, and among how many.
+const PROBE_ROUNDS: usize = 3;
+const PROBE_WRITERS: usize = 8;
 
 /// The longest that one request to S3 waits for a connection, and for its end.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -144,6 +148,17 @@ pub enum OpenError {
         /// The store as configured.
         store: String,
     },
+    /// The store looks before it writes, and lets two writers create one object.
+    #[error(
+        "the store {store} told {winners} writers at once that each had created the same object, and would lose commits; \
+         use one whose conditional writes are atomic (AWS S3, MinIO, Ceph, SeaweedFS, R2)"
+    )]
+    RacyConditionalPut {
+        /// The store as configured.
+        store: String,
+        /// How many were told so.
+        winners: usize,
+    },
     /// The runtime has one thread, which the table library would block for ever.
     #[error("tables need a multi-threaded tokio runtime")]
     Runtime,
@@ -159,7 +174,11 @@ impl OpenError {
         match self {
             Self::Unreachable { .. } => true,
             Self::Table(error) => error.is_retryable(),
-            Self::Location { .. } | Self::Directory { .. } | Self::NoConditionalPut { .. } | Self::Runtime => false,
+            Self::Location { .. }
+            | Self::Directory { .. }
+            | Self::NoConditionalPut { .. }
+            | Self::RacyConditionalPut { .. }
+            | Self::Runtime => false,
         }
     }
 }
@@ -239,7 +258,7 @@ impl Store {
                 tracing::warn!(%key, %error, "the probe object stays in the store");
             }
             match second {
-                Err(StoreError::AlreadyExists { .. }) => Ok(()),
+                Err(StoreError::AlreadyExists { .. }) => self.race(config).await,
                 Ok(_) => Err(OpenError::NoConditionalPut { store: config.to_string() }),
                 Err(error) => Err(unreachable(one_line(&error))),
             }
@@ -250,6 +269,38 @@ impl Store {
         }
     }
 
+    /// Has several writers create one object at once, some times over: at most one may be told that it did. Some stores
+    /// look before they write, and let two through.
+    async fn race(&self, config: &StoreConfig) -> Result<(), OpenError> {
+        let unreachable = |reason: String| OpenError::Unreachable { store: config.to_string(), reason };
+        for _ in 0..PROBE_ROUNDS {
+            let key = self.path("_weir_probe").map_err(|error| unreachable(error.to_string()))?;
+            let key = key.join(Uuid::now_v7().to_string());
+            let writers = (0..PROBE_WRITERS).map(|writer| {
+                let body = writer.to_string();
+                let put = self.objects.put_opts(&key, body.into(), PutMode::Create.into());
+                async move { put.await.map(|_| writer) }
+            });
+            let outcomes = join_all(writers).await;
+            let stored = self.objects.get(&key).await;
+            if let Err(error) = self.objects.delete(&key).await {
+                tracing::warn!(%key, %error, "the probe object stays in the store");
+            }
+            let winners: Vec<usize> = outcomes.into_iter().flatten().collect();
+            let stored = match stored {
+                Ok(stored) => stored.bytes().await,
+                Err(error) => Err(error),
+            };
+            let stored = stored.map_err(|error| unreachable(one_line(&error)))?;
+            // None is told when the winner's answer was lost and its client asked again.
+            let kept = winners.first().is_none_or(|winner| stored == winner.to_string().as_bytes());
+            if winners.len() > 1 || !kept {
+                return Err(OpenError::RacyConditionalPut { store: config.to_string(), winners: winners.len() });
+            }
+        }
+        Ok(())
+    }
+
     /// Makes room for a table; says whether it has a log already.
     pub(crate) async fn prepare(&self, config: &StoreConfig, table: Table) -> Result<bool, OpenError> {
         // The kernel wants the directory to be there. On S3 there are none.
@@ -258,6 +309,12 @@ impl Store {
         {
             let failed = |source| OpenError::Directory { directory: directory.display().to_string(), source };
             create_directory(&directory).map_err(failed)?;
+            // Whoever made them may have ended before their names were on disk; what commits are in the log as well.
+            sync_directory(directory.parent().unwrap_or(&directory)).map_err(failed)?;
+            let log = directory.join("_delta_log");
+            if log.is_dir() {
+                sync_directory(&directory).and_then(|()| sync_directory(&log)).map_err(failed)?;
+            }
         }
         let unreachable = |reason: String| OpenError::Unreachable { store: config.to_string(), reason };
         let log = self.path(table.name()).map_err(|error| unreachable(error.to_string()))?.join("_delta_log");

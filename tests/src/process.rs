@@ -127,6 +127,20 @@ impl Process {
         Ok(self.child.try_wait()?.and_then(|status| status.signal()))
     }
 
+    /// Whether it has not ended yet.
+    ///
+    /// # Errors
+    /// When the system does not say.
+    pub fn is_running(&mut self) -> anyhow::Result<bool> {
+        Ok(self.child.try_wait()?.is_none())
+    }
+
+    /// What it has written to standard error so far.
+    #[must_use]
+    pub fn said(&self) -> String {
+        fs::read_to_string(&self.stderr).unwrap_or_default()
+    }
+
     /// Kills it as a crash would: SIGKILL.
     ///
     /// # Errors

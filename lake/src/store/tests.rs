@@ -28,6 +28,12 @@ async fn a_store_that_overwrites_what_it_should_create_is_refused() {
 }
 
 #[tokio::test]
+async fn a_store_that_looks_before_it_writes_is_refused() {
+    let error = store(FaultyStore::racy()).probe(&bucket("http://store")).await.unwrap_err();
+    assert!(matches!(error, OpenError::RacyConditionalPut { winners: 2.., .. }), "{error}");
+}
+
+#[tokio::test]
 async fn the_probe_leaves_nothing_behind() {
     let store = store(FaultyStore::default());
     store.probe(&bucket("http://store")).await.unwrap();
