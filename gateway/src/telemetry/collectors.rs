@@ -101,7 +101,7 @@ impl Collectors {
                         match error {
                             SendError::Refused(_) => return Delivery::Refused,
                             SendError::NotTaken { retry_after, .. } => {
-                                asked = asked.max(retry_after.unwrap_or_default())
+                                asked = asked.max(retry_after.unwrap_or_default());
                             }
                             SendError::Unanswered(_) => break,
                         }

@@ -227,7 +227,7 @@ impl<T: Exported> Exporter<T> {
             };
             match event {
                 Event::OutOfTime => return self.leave(),
-                Event::Delivered(collectors, delivery) => self.settle(collectors, delivery),
+                Event::Delivered(collectors, delivery) => self.settle(*collectors, delivery),
                 Event::Progressed => self.note_progress(),
                 Event::Slow => self.spool_under_way(),
                 Event::Filled => self.number(),
@@ -480,7 +480,7 @@ impl<T: Exported> Exporter<T> {
 
 enum Event {
     OutOfTime,
-    Delivered(Collectors, Delivery),
+    Delivered(Box<Collectors>, Delivery),
     Progressed,
     Slow,
     Filled,
@@ -493,7 +493,7 @@ async fn happen(under_way: Option<&mut UnderWay>) -> Event {
     tokio::select! {
         biased;
         Ok(()) = under_way.progress.changed() => Event::Progressed,
-        (collectors, delivery) = &mut under_way.delivering => Event::Delivered(collectors, delivery),
+        (collectors, delivery) = &mut under_way.delivering => Event::Delivered(Box::new(collectors), delivery),
         () = sleep_until(under_way.slow_at), if !under_way.is_on_disk => Event::Slow,
     }
 }

@@ -164,13 +164,16 @@ impl Gateway {
             .stderr(fs::File::create(&log).unwrap())
             .spawn()
             .unwrap();
+        // Owned from here on, so that it is killed however this ends.
+        let mut gateway = Self { child, address: String::new(), admin: String::new() };
         let begun = Instant::now();
         loop {
             let text = fs::read_to_string(&log).unwrap();
             let mut lines = text.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
             if let Some(line) = lines.find(|line| line["message"] == "gateway listens") {
                 let field = |name: &str| line[name].as_str().unwrap().to_owned();
-                return Self { child, address: field("address"), admin: field("admin") };
+                (gateway.address, gateway.admin) = (field("address"), field("admin"));
+                return gateway;
             }
             assert!(begun.elapsed() < PATIENCE, "{text}");
             tokio::time::sleep(Duration::from_millis(20)).await;
