@@ -101,6 +101,3 @@ impl Turn {
         (self, Ok(Read::Some))
     }
 }
-
-/// A reading of the log that was asked for: its first segment's note, and the frames.
-pub type Reading = (Option<bytes::Bytes>, Replay);

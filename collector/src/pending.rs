@@ -164,6 +164,11 @@ impl Pending {
         self.lock().open.count_duplicate(message);
     }
 
+    /// Counts frames that opening the log found damaged. It is committed with the next frame.
+    pub fn count_damaged(&self, frames: u64) {
+        self.lock().open.count_damaged(&self.writer_id, frames);
+    }
+
     /// Whether frames from the log may be added.
     #[must_use]
     pub fn has_room(&self) -> bool {

@@ -7,7 +7,7 @@ use crate::{
     Message, Pending, Signal,
     pending::Committed,
     sources::Sources,
-    wal::{Damage, Entry, Frame, LEAST_FRAME_BYTES, Position, WalError},
+    wal::{Entry, Frame, Position, WalError},
     writer::{self, take},
 };
 
@@ -103,7 +103,7 @@ impl Replayer {
                 }
             }
             Entry::Damaged(damage) if damage.after >= self.after.max(self.position) => {
-                self.damaged_frames += lost_frames(&damage);
+                self.damaged_frames += 1;
             }
             Entry::Damaged(_) => {}
         }
@@ -140,12 +140,6 @@ impl Replayer {
     pub fn frames(&self) -> u64 {
         self.frames
     }
-}
-
-/// How many frames were lost, as far as the positions around them and the room that they had tell.
-fn lost_frames(damage: &Damage) -> u64 {
-    let missing = damage.next.map_or(1, |next| next.get().saturating_sub(damage.after.get() + 1));
-    missing.min(damage.bytes / LEAST_FRAME_BYTES as u64).max(1)
 }
 
 fn from_note(note: Option<&[u8]>) -> Sources {

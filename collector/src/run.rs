@@ -128,6 +128,9 @@ impl Collector {
         let sources = known_sources(&wal)?;
         let writer_id = wal.writer_id().to_owned();
         let pending = Arc::new(Pending::unknown(&writer_id, opened.next.previous(), config.pending_bytes()));
+        if opened.lost_frames > 0 {
+            pending.count_damaged(opened.lost_frames);
+        }
         let (counters, flusher) = (Arc::new(Counters::default()), Arc::new(SetOnce::new()));
         let mut tables = Tables {
             store: config.store,

@@ -19,7 +19,11 @@ pub(super) fn write(path: &Path, fill: impl FnOnce(&mut File) -> io::Result<()>)
         file.sync_all()?;
         fs::rename(&unfinished, path)
     });
-    written.map_err(|error| WalError::io("write", path, error))?;
+    written.map_err(|error| {
+        // It takes room, perhaps the very room that is missing.
+        let _ = fs::remove_file(&unfinished);
+        WalError::io("write", path, error)
+    })?;
     sync_directory(parent(path))
 }
 

@@ -74,10 +74,11 @@ impl WalError {
         matches!(self, Self::Full { .. } | Self::NoSpace { .. })
     }
 
-    /// The same error, unless what the system said is that there is no space.
+    /// The same error, unless what the system said of a write is that there is no space. Of anything else, an fsync above
+    /// all, it is an error like any other: what was done before it may stand.
     pub(super) fn or_no_space(self) -> Self {
         match self {
-            Self::Io { path, source, .. }
+            Self::Io { action: "write", path, source }
                 if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) =>
             {
                 Self::NoSpace { path }

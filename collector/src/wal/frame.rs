@@ -13,9 +13,6 @@ pub(super) const PREFIX_BYTES: usize = 8;
 /// Bytes between the checksum and the body.
 const HEAD_BYTES: usize = 17;
 
-/// The smallest frame, bytes: one without a body.
-pub const LEAST_FRAME_BYTES: usize = PREFIX_BYTES + HEAD_BYTES;
-
 /// The position of a frame: 1, 2, 3 … over the life of a log; 0 stands before the first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Position(u64);

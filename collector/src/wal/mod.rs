@@ -51,7 +51,7 @@ use std::{
 
 use bytes::Bytes;
 pub use error::WalError;
-pub use frame::{Frame, LEAST_FRAME_BYTES, MOST_FRAME_BYTES, Position};
+pub use frame::{Frame, MOST_FRAME_BYTES, Position};
 pub use lock::Holder;
 use lock::Lock;
 pub use replay::{Damage, Entry, Replay};
@@ -89,6 +89,8 @@ pub struct Opened {
     pub cut_bytes: u64,
     /// Segments that damaged frames were taken out of.
     pub damaged_segments: usize,
+    /// Frames that are missing in them, as far as the positions tell.
+    pub lost_frames: u64,
 }
 
 /// A log, open for writing. Blocks: its owner runs it on a thread of its own.
@@ -126,6 +128,10 @@ impl Wal {
         let mut opened = mend(&mut segments)?;
         let last = segments.last().expect("there is at least the one made above");
         let file = last.open_to_append()?;
+        // A killed process may have written frames without syncing them. They are read now, and their batches count as
+        // taken; so they must be on disk before anybody is told that.
+        file.sync_all().map_err(|error| WalError::io("fsync", last.path(), error))?;
+        durable::sync_directory(directory)?;
         opened.first = segments[0].first();
         opened.segments = segments.len();
         opened.bytes = segments.iter().map(Segment::length).sum();
@@ -328,7 +334,7 @@ impl WalReader {
     /// # Errors
     /// When the segment's head cannot be read.
     pub fn replay(&self, after: Position) -> Result<(Option<Bytes>, Replay), WalError> {
-        Replay::begin(&self.segments, after, Position::new(u64::MAX))
+        Replay::begin(&self.segments, after, replay::UNBOUNDED)
     }
 }
 
@@ -348,6 +354,8 @@ fn mend(segments: &mut [Segment]) -> Result<Opened, WalError> {
         if scan.has_hole() || (tail_bytes > 0 && index < newest) {
             let kept = segment.set_damage_aside(&scan)?;
             opened.damaged_segments += 1;
+            let behind = if tail_bytes > 0 { 1 } else { 0 };
+            opened.lost_frames += (scan.next.get() - first.get()).saturating_sub(scan.frames) + behind;
             tracing::error!(kept = %kept.display(), %first, next = %scan.next, "damaged frames are taken out of a segment");
         } else if tail_bytes > 0 {
             segment.cut_tail(&scan)?;

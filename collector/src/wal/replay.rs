@@ -22,13 +22,12 @@ pub struct Damage {
     pub segment: PathBuf,
     /// Where in it.
     pub offset: u64,
-    /// How many bytes.
-    pub bytes: u64,
     /// Position of the last intact frame before.
     pub after: Position,
-    /// Position of the first intact frame after, when there is one.
-    pub next: Option<Position>,
 }
+
+/// Where a reading of a log ends that nobody writes: at the end of what can be read.
+pub(super) const UNBOUNDED: Position = Position::new(u64::MAX);
 
 /// Yields frames in order; ends with the first error. Reads by handles of its own, so the log may go on meanwhile.
 #[derive(Debug)]
@@ -58,16 +57,31 @@ impl Replay {
         self.through
     }
 
-    fn advance(&mut self) -> Result<Option<Frame>, WalError> {
+    fn advance(&mut self) -> Result<Option<Entry>, WalError> {
         while let Some(frames) = &mut self.frames {
             match frames.next_frame() {
-                Ok(Some(frame)) => return Ok(Some(frame)),
+                Ok(Some(frame)) if frame.position > self.through => return Ok(None),
+                Ok(Some(frame)) => return Ok(Some(Entry::Frame(frame))),
                 Ok(None) => {}
-                Err(error @ WalError::Damaged { .. }) => {
+                Err(error @ WalError::Damaged { .. }) if self.through == UNBOUNDED => {
                     // Nobody was answered for a torn tail.
                     if self.segments.len() > 0 || !frames.is_torn_tail()? {
                         return Err(error);
                     }
+                }
+                Err(WalError::Damaged { path, offset, .. }) => {
+                    // It was intact when the log was opened. What follows is read, if it can be found.
+                    let after = frames.next().previous();
+                    if after >= self.through {
+                        // A frame that is being written.
+                        return Ok(None);
+                    }
+                    tracing::error!(segment = %path.display(), offset, %after, "the log was damaged while it was in use");
+                    if !frames.step_over() {
+                        self.frames =
+                            self.segments.next().map(|segment| segment.read()).transpose()?.map(|read| read.1);
+                    }
+                    return Ok(Some(Entry::Damaged(Damage { segment: path, offset, after })));
                 }
                 Err(error) => return Err(error),
             }
@@ -85,15 +99,9 @@ impl Iterator for Replay {
 
     fn next(&mut self) -> Option<Self::Item> {
         let next = self.advance().transpose();
-        if let Some(Ok(frame)) = &next
-            && frame.position > self.through
-        {
-            self.frames = None;
-            return None;
-        }
-        if matches!(next, Some(Err(_))) {
+        if matches!(next, Some(Err(_)) | None) {
             self.frames = None;
         }
-        next.map(|next| next.map(Entry::Frame))
+        next
     }
 }

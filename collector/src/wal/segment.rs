@@ -43,6 +43,8 @@ pub(super) struct Segment {
 pub(super) struct Scan {
     /// The bytes of the head and of the intact frames.
     intact: Vec<Range<u64>>,
+    /// How many intact frames there are.
+    pub(super) frames: u64,
     /// The position after the last intact frame.
     pub(super) next: Position,
     /// Bytes after the last intact frame.
@@ -150,13 +152,17 @@ impl Segment {
     pub(super) fn scan(&self) -> Result<Scan, WalError> {
         let (_, mut frames) = self.read()?;
         let mut intact: Vec<_> = iter::once(0..frames.offset()).collect();
+        let mut count = 0;
         loop {
             let begin = frames.offset();
             match frames.next_frame() {
-                Ok(Some(_)) => match intact.last_mut() {
-                    Some(range) if range.end == begin => range.end = frames.offset(),
-                    _ => intact.push(begin..frames.offset()),
-                },
+                Ok(Some(_)) => {
+                    count += 1;
+                    match intact.last_mut() {
+                        Some(range) if range.end == begin => range.end = frames.offset(),
+                        _ => intact.push(begin..frames.offset()),
+                    }
+                }
                 Ok(None) => break,
                 Err(WalError::Damaged { .. }) if frames.step_over() => {}
                 Err(WalError::Damaged { .. }) => break,
@@ -164,7 +170,7 @@ impl Segment {
             }
         }
         let end = intact.last().map_or(0, |range| range.end);
-        Ok(Scan { intact, next: frames.next(), tail_bytes: self.length.saturating_sub(end) })
+        Ok(Scan { intact, frames: count, next: frames.next(), tail_bytes: self.length.saturating_sub(end) })
     }
 
     /// Cuts the tail, and keeps it aside.

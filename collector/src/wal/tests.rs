@@ -215,6 +215,32 @@ fn positions_that_tables_have_committed_are_not_given_again() {
 }
 
 #[test]
+fn damage_that_comes_while_the_log_is_in_use_is_told_and_read_over() {
+    let directory = TempDir::new().unwrap();
+    let (mut wal, _) = Wal::open(config(directory.path())).unwrap();
+    for body in [b"one", b"two", b"tri"] {
+        wal.append(1, 7, body).unwrap();
+    }
+    wal.sync().unwrap();
+    let path = directory.path().join("00000000000000000001.wal");
+    let mut bytes = fs::read(&path).unwrap();
+    let place = bytes.windows(3).position(|window| window == b"two").unwrap();
+    bytes[place] ^= 1;
+    // What is being written when the reading begins is not read.
+    bytes.extend([9, 0, 0, 0, 1]);
+    fs::write(&path, bytes).unwrap();
+    let entries: Vec<_> = wal.replay(Position::new(0)).unwrap().1.map(Result::unwrap).collect();
+    let shown: Vec<_> = entries
+        .iter()
+        .map(|entry| match entry {
+            Entry::Frame(frame) => format!("{} {:?}", frame.position, frame.body),
+            Entry::Damaged(damage) => format!("damage after {}", damage.after),
+        })
+        .collect();
+    assert_eq!(shown, ["1 b\"one\"", "damage after 1", "3 b\"tri\""]);
+}
+
+#[test]
 fn an_error_of_the_disk_ends_the_log() {
     let directory = TempDir::new().unwrap();
     let (mut wal, _) = Wal::open(config(directory.path())).unwrap();
