@@ -63,16 +63,19 @@ async fn a_full_spool_drops_by_its_policy_and_counts_across_a_kill() {
         let gateway = Gateway::start(directory.path(), &config).await;
         let collector = Collector::start(&mut servers, port, Behaviour::Takes).await;
         gateway.until("weir_gateway_records_recovered_total", 50).await;
+        // The last batch of the killed process tells all. (Its directory may stay: a kill in the middle of a write leaves a
+        // torn end, which is set aside.)
         let begun = std::time::Instant::now();
-        while fs::read_dir(directory.path().join("weir-data/spool")).unwrap().count() > 0 {
-            assert!(begun.elapsed() < Duration::from_secs(60));
+        loop {
+            let batches = collector.stored();
+            let stored: usize = batches.iter().map(|batch| batch.records.len()).sum();
+            let last = batches.last().unwrap().source.stamp.unwrap();
+            if last.dropped >= 100 && last.offered == stored as u64 + last.dropped {
+                break;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(60), "{policy}: {last:?}, {stored} stored");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        let batches = collector.stored();
-        let stored: usize = batches.iter().map(|batch| batch.records.len()).sum();
-        let last = batches.last().unwrap().source.stamp.unwrap();
-        assert_eq!(last.offered, stored as u64 + last.dropped, "{policy}: {last:?}, {stored} stored");
-        assert!(last.dropped >= 100);
         gateway.terminate().await;
     }
 }
