@@ -6,7 +6,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use arrow::array::{
-    ArrayRef, BinaryBuilder, Int64Array, MapBuilder, MapFieldNames, RecordBatch, StringArray, StringBuilder,
+    ArrayRef, BinaryBuilder, Int32Array, Int64Array, MapBuilder, MapFieldNames, RecordBatch, StringArray, StringBuilder,
     TimestampMicrosecondArray,
 };
 
@@ -54,6 +54,11 @@ pub(crate) fn append_id(builder: &mut StringBuilder, id: Option<&[u8]>) {
     }
     let digits = text.get(..2 * id.len()).and_then(|digits| std::str::from_utf8(digits).ok());
     builder.append_value(digits.expect("ids have at most 16 bytes, and hexadecimal digits are ASCII"));
+}
+
+/// An int column without nulls; what does not fit counts as the largest that does.
+pub(crate) fn ints(values: impl Iterator<Item = u32>) -> ArrayRef {
+    Arc::new(Int32Array::from_iter_values(values.map(|value| i32::try_from(value).unwrap_or(i32::MAX))))
 }
 
 /// A bigint column without nulls; what does not fit counts as the largest that does.

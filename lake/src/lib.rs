@@ -16,6 +16,7 @@ mod file;
 mod lake;
 pub mod ledger;
 pub mod metrics;
+mod order;
 pub mod requests;
 mod schema;
 mod sketch;

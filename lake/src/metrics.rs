@@ -1,4 +1,5 @@
 //! Metrics cells: the traffic of one route in ten seconds, added up, until it becomes a row of the table `metrics`.
+//! When it is older, maintenance adds such rows up to minutes and hours.
 //!
 //! [`Cells`] takes access records one by one and keeps latencies as they are: a cell of few requests is then far
 //! smaller than a sketch, and adding is a push. [`Cells::batch`] folds them into sketches.
@@ -16,11 +17,14 @@ use weir_record::{Outcome, otlp::AccessView};
 
 use crate::{
     HIGHEST_LATENCY_US, LOWEST_LATENCY_US, Sketch, Table,
-    column::{batch as rows, bigints, optional_binaries, texts, times},
+    column::{batch as rows, bigints, ints, optional_binaries, texts, times},
 };
 
-/// Length of the time that a cell covers, microseconds.
-pub const BUCKET_US: i64 = 10_000_000;
+/// Length of the time that a new cell covers, seconds.
+pub const CELL_SECONDS: u32 = 10;
+
+/// The same in microseconds.
+pub const BUCKET_US: i64 = CELL_SECONDS as i64 * 1_000_000;
 
 /// Start of the bucket that a time belongs to, microseconds since the Unix epoch; also right before it.
 #[must_use]
@@ -35,13 +39,16 @@ pub const MOST_CELLS: usize = 10_000;
 /// What a key says of routes, methods, APIs and stages that are not kept apart.
 pub const OTHER: &str = "__other__";
 
-const DAY_US: i64 = 86_400_000_000;
+const DAY_SECONDS: u32 = 86_400;
+const DAY_US: i64 = DAY_SECONDS as i64 * 1_000_000;
 
 /// What a cell is a cell of. The order of the fields is the order of the rows.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CellKey {
-    /// Start of the cell's [`BUCKET_US`], microseconds since the Unix epoch.
+    /// Start of the time that the cell covers, microseconds since the Unix epoch.
     pub bucket_us: i64,
+    /// Length of that time: [`CELL_SECONDS`], or a day.
+    pub seconds: u32,
     /// Name of the API.
     pub api: String,
     /// Stage of the API.
@@ -55,7 +62,7 @@ pub struct CellKey {
 impl CellKey {
     /// Takes the values of a record and keeps the memory of the old ones.
     fn become_key_of(&mut self, record: &AccessView<'_>) {
-        self.bucket_us = bucket_us(record.time_us);
+        (self.bucket_us, self.seconds) = (bucket_us(record.time_us), CELL_SECONDS);
         for (text, said) in [
             (&mut self.api, &record.api),
             (&mut self.stage, &record.stage),
@@ -76,7 +83,7 @@ impl CellKey {
 
     /// The key under which the rest of its day is counted.
     fn become_other_of_day(&mut self) {
-        self.bucket_us = self.bucket_us.saturating_sub(self.bucket_us.rem_euclid(DAY_US));
+        (self.bucket_us, self.seconds) = (self.bucket_us.saturating_sub(self.bucket_us.rem_euclid(DAY_US)), DAY_SECONDS);
         for text in [&mut self.api, &mut self.stage] {
             OTHER.clone_into(text);
         }
@@ -238,6 +245,7 @@ impl Cells {
         let cells = || sorted.iter().map(|(_, cell)| *cell);
         let mut columns = vec![
             times(keys().map(|key| key.bucket_us)),
+            ints(keys().map(|key| key.seconds)),
             texts(keys().map(|key| key.api.as_str())),
             texts(keys().map(|key| key.stage.as_str())),
             texts(keys().map(|key| key.route.as_str())),

@@ -19,7 +19,8 @@ pub enum Table {
     Requests,
     /// One row a span of a kept trace.
     Spans,
-    /// One row a cell: counts and sketches of 10 seconds of one route. Rows of one key are added up by the reader.
+    /// One row a cell: counts and sketches of one route, in 10 seconds, or a minute or an hour when they are older. Rows
+    /// of one key are added up by the reader.
     Metrics,
     /// One row a source, signal and flush: what was offered, dropped, received, stored.
     Ledger,
@@ -67,7 +68,7 @@ impl Table {
         match self {
             Self::Requests => &["time", "api", "stage", "route", "method", "status", "outcome", "latency_us"],
             Self::Spans => &["time", "duration_us", "name", "kind", "status", "service", "api", "stage"],
-            Self::Metrics => &["time", "api", "stage", "route", "method"],
+            Self::Metrics => &["time", "seconds", "api", "stage", "route", "method"],
             Self::Ledger => &["time", "source", "service", "signal"],
         }
     }
@@ -79,6 +80,18 @@ impl Table {
             Self::Requests => &["request_id", "trace_id"],
             Self::Spans => &["trace_id"],
             Self::Metrics | Self::Ledger => &[],
+        }
+    }
+
+    /// The columns that the rows of a file are in the order of, the first before the second: rows that are asked for
+    /// together stand together, and files merge as they are read. Nulls come first.
+    pub(crate) const fn order(self) -> &'static [&'static str] {
+        match self {
+            Self::Requests => &["api", "stage", "route", "time"],
+            Self::Spans => &["api", "stage", "time"],
+            // The time comes last, so that cells stay in order when their times are cut to minutes or hours.
+            Self::Metrics => &["api", "stage", "route", "method", "time"],
+            Self::Ledger => &["time", "source", "signal"],
         }
     }
 
@@ -154,7 +167,9 @@ fn spans() -> Vec<Field> {
 }
 
 fn metrics() -> Vec<Field> {
-    let mut fields = vec![time("time"), text("api"), text("stage"), text("route"), text("method"), bigint("requests")];
+    let mut fields = vec![time("time"), int("seconds")];
+    fields.extend(["api", "stage", "route", "method"].map(text));
+    fields.push(bigint("requests"));
     fields.extend(["status_1xx", "status_2xx", "status_3xx", "status_4xx", "status_5xx", "status_none"].map(bigint));
     fields.extend(Outcome::ALL.iter().map(|outcome| bigint(outcome.as_str())));
     fields.extend(["request_bytes", "response_bytes"].map(bigint));
@@ -201,9 +216,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_statistics_and_lookup_column_is_a_column() {
+    fn every_column_that_is_singled_out_is_a_column() {
         for table in Table::ALL {
-            for column in table.statistics_columns().iter().chain(table.lookup_columns()) {
+            for column in [table.statistics_columns(), table.lookup_columns(), table.order()].concat() {
                 assert!(table.schema().column_with_name(column).is_some(), "{} has no {column}", table.name());
             }
         }
