@@ -21,7 +21,6 @@ use std::{
 };
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use futures::{StreamExt, stream::BoxStream};
 use object_store::{
     CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMode,
@@ -112,7 +111,16 @@ impl ObjectStore for DurableFileSystem {
         if !options.attributes.is_empty() {
             return self.inner.put_multipart_opts(location, options).await;
         }
-        Ok(Box::new(Upload { store: self.clone(), location: location.clone(), parts: Vec::new() }))
+        self.directories.check()?;
+        let path = self.inner.path_to_filesystem(location)?;
+        let upload = Upload { store: self.clone(), path, staged: Arc::default() };
+        let begin = |path: &FilePath, directories: &Directories, staged: &mut Option<Staged>| {
+            directories.name(parent(path)?)?;
+            *staged = Some(Staged::beside(path)?);
+            Ok(())
+        };
+        upload.blocking(begin).await?;
+        Ok(Box::new(upload))
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
@@ -148,30 +156,55 @@ impl ObjectStore for DurableFileSystem {
     }
 }
 
-/// A put in parts. They are kept in memory, like any other put's bytes, until the upload is complete.
+/// A put in parts. They are written beside the object as they come, in order, and become it when the upload is complete.
 #[derive(Debug)]
 struct Upload {
     store: DurableFileSystem,
-    location: Path,
-    parts: Vec<PutPayload>,
+    path: PathBuf,
+    staged: Arc<Mutex<Option<Staged>>>,
+}
+
+impl Upload {
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&FilePath, &Directories, &mut Option<Staged>) -> io::Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let (path, staged) = (self.path.clone(), Arc::clone(&self.staged));
+        let directories = Arc::clone(&self.store.directories);
+        let done = tokio::task::spawn_blocking(move || {
+            let mut staged = staged.lock().unwrap_or_else(PoisonError::into_inner);
+            work(&path, &directories, &mut staged).map_err(|error| store_error(&path, error))
+        });
+        done.await?
+    }
 }
 
 #[async_trait]
 impl MultipartUpload for Upload {
     fn put_part(&mut self, part: PutPayload) -> UploadPart {
-        self.parts.push(part);
-        Box::pin(async { Ok(()) })
+        // Written at once: parts come in order, and are as many as there is room for in memory.
+        let mut staged = self.staged.lock().unwrap_or_else(PoisonError::into_inner);
+        let written = match staged.as_mut() {
+            Some(staged) => part.iter().try_for_each(|bytes| staged.file.write_all(bytes)),
+            None => Err(io::ErrorKind::NotFound.into()),
+        };
+        let written = written.map_err(|error| store_error(&self.path, error));
+        Box::pin(async { written })
     }
 
     async fn complete(&mut self) -> Result<PutResult> {
-        let payload: PutPayload =
-            self.parts.drain(..).flat_map(PutPayload::into_iter).collect::<Vec<Bytes>>().into_iter().collect();
-        self.store.write(&self.location, payload, false).await
+        self.store.directories.check()?;
+        let written = self.blocking(|path, directories, staged| {
+            let staged = staged.take().ok_or(io::ErrorKind::NotFound)?;
+            staged.become_object(path, false)?;
+            directories.sync(parent(path)?)
+        });
+        written.await?;
+        Ok(PutResult { e_tag: None, version: None })
     }
 
     async fn abort(&mut self) -> Result<()> {
-        self.parts.clear();
-        Ok(())
+        self.blocking(|_, _, staged| Ok(drop(staged.take()))).await
     }
 }
 
@@ -185,36 +218,53 @@ fn store_error(path: &FilePath, error: io::Error) -> Error {
 }
 
 fn write(directories: &Directories, path: &FilePath, payload: &PutPayload, create: bool) -> io::Result<()> {
-    let directory = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
+    let directory = parent(path)?;
     directories.name(directory)?;
-    let (staged, mut file) = stage(path, directory)?;
-    let outcome = payload
-        .iter()
-        .try_for_each(|bytes| file.write_all(bytes))
-        .and_then(|()| file.sync_all())
-        .and_then(|()| if create { fs::hard_link(&staged, path) } else { fs::rename(&staged, path) });
-    if create || outcome.is_err() {
-        // What a crash leaves behind is hidden from every list, so a failure to remove it harms nobody.
-        let _ = fs::remove_file(&staged);
-    }
-    outcome?;
+    let mut staged = Staged::beside(path)?;
+    payload.iter().try_for_each(|bytes| staged.file.write_all(bytes))?;
+    staged.become_object(path, create)?;
     directories.sync(directory)
 }
 
-/// A new file beside the object. [`LocalFileSystem`] hides names that end in `#` and digits from every list.
-fn stage(path: &FilePath, directory: &FilePath) -> io::Result<(PathBuf, File)> {
-    let mut staged = path.as_os_str().to_owned();
-    staged.push(format!("#{}", fastrand::u64(..)));
-    let staged = PathBuf::from(staged);
-    let open = || OpenOptions::new().write(true).create_new(true).open(&staged);
-    let file = match open() {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            create_directory(directory)?;
-            open()?
-        }
-        opened => opened?,
-    };
-    Ok((staged, file))
+fn parent(path: &FilePath) -> io::Result<&FilePath> {
+    path.parent().ok_or_else(|| io::ErrorKind::InvalidInput.into())
+}
+
+/// A file that will become an object. [`LocalFileSystem`] hides names that end in `#` and digits from every list.
+#[derive(Debug)]
+struct Staged {
+    path: PathBuf,
+    file: File,
+}
+
+impl Staged {
+    fn beside(object: &FilePath) -> io::Result<Self> {
+        let mut path = object.as_os_str().to_owned();
+        path.push(format!("#{}", fastrand::u64(..)));
+        let path = PathBuf::from(path);
+        let open = || OpenOptions::new().write(true).create_new(true).open(&path);
+        let file = match open() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                create_directory(parent(object)?)?;
+                open()?
+            }
+            opened => opened?,
+        };
+        Ok(Self { path, file })
+    }
+
+    /// Gives the file the object's name, once its bytes are on disk. With `create` the name must be free.
+    fn become_object(self, object: &FilePath, create: bool) -> io::Result<()> {
+        self.file.sync_all()?;
+        if create { fs::hard_link(&self.path, object) } else { fs::rename(&self.path, object) }
+    }
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        // It is gone when it was renamed. What a crash leaves behind is hidden from every list.
+        let _ = fs::remove_file(&self.path);
+    }
 }
 
 /// Creates a directory and what is missing above it; syncs every parent that got a new entry.
@@ -300,5 +350,17 @@ mod tests {
         upload.put_part("two".into()).await.unwrap();
         upload.complete().await.unwrap();
         assert_eq!(store.get(&object).await.unwrap().bytes().await.unwrap(), "one two");
+    }
+
+    #[tokio::test]
+    async fn an_upload_that_is_given_up_leaves_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let (store, object) = (DurableFileSystem::new(), location(&directory, "object"));
+        let mut upload = store.put_multipart(&object).await.unwrap();
+        upload.put_part("half".into()).await.unwrap();
+        upload.abort().await.unwrap();
+        assert!(upload.complete().await.is_err());
+        drop(store.put_multipart(&object).await.unwrap());
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
     }
 }
