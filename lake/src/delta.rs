@@ -7,18 +7,23 @@
 //! What always holds: a [`State`] is of a table with exactly our columns and with no feature that would change how its
 //! files are to be read.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use arrow::{
-    array::{Array, AsArray, RecordBatch},
+    array::{Array, ArrayRef, AsArray, RecordBatch, StringArray},
     datatypes::Int64Type,
 };
+use chrono::{DateTime, Utc};
 use delta_kernel::{
     EngineData, KernelError, KernelResult, Snapshot, SnapshotRef,
-    actions::LOG_TXN_SCHEMA,
+    actions::{LOG_REMOVE_SCHEMA, LOG_TXN_SCHEMA},
     committer::FileSystemCommitter,
     crc::SetTransactionState,
     engine::{arrow_conversion::TryIntoKernel, arrow_data::ArrowEngineData},
+    engine_data::FilteredEngineData,
     scan::{PartitionValuesOptions, StatsOptions},
     schema::StructType,
     snapshot::IncrementalReplay,
@@ -28,6 +33,7 @@ use delta_kernel::{
     },
 };
 use delta_kernel_default_engine::{DefaultEngine, executor::tokio::TokioMultiThreadExecutor};
+use object_store::path::Path;
 use url::Url;
 
 use crate::{PARTITION_COLUMN, ReadError, Table};
@@ -59,6 +65,31 @@ impl State {
     }
 }
 
+/// What one commit does to a table.
+#[derive(Clone, Debug)]
+pub(crate) struct Change {
+    pub(crate) kind: Kind,
+    /// `add` actions of files that become live.
+    pub(crate) added: Vec<RecordBatch>,
+    /// Files that are live no longer. All of them must be when the commit is made.
+    pub(crate) removed: Arc<HashSet<Path>>,
+    /// Who has come how far by it.
+    pub(crate) position: Option<(String, i64)>,
+    /// When its files were stored at the earliest: maintenance deletes files that no commit names after a day.
+    pub(crate) since: DateTime<Utc>,
+}
+
+/// Why files come or go; the log names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// New rows.
+    Append,
+    /// The same rows in other files, so that a reader of changes has nothing to do.
+    Rearrange,
+    /// Rows that are not kept any longer.
+    Remove,
+}
+
 /// What became of one attempt to commit.
 pub(crate) enum Attempt {
     Committed {
@@ -67,6 +98,15 @@ pub(crate) enum Attempt {
     },
     /// Another commit took the version.
     Conflicted,
+    /// Files that were to be removed are not live any more: another has removed them, or this very change is made.
+    Gone,
+}
+
+/// A file that was live once.
+pub(crate) struct Tombstone {
+    pub(crate) path: Path,
+    /// When it was removed, milliseconds since the Unix epoch.
+    pub(crate) removed_ms: i64,
 }
 
 /// The log of a table.
@@ -144,28 +184,32 @@ impl DeltaLog {
         .await
     }
 
-    /// Tries once to commit files on top of a state, together with the writer's position.
+    /// Tries once to commit a change on top of a state.
     ///
     /// # Errors
     /// An error leaves open whether the commit took place.
-    pub(crate) async fn commit(
-        &self,
-        on: State,
-        files: Vec<RecordBatch>,
-        writer: &str,
-        position: i64,
-    ) -> Result<Attempt, ReadError> {
-        let writer = writer.to_owned();
+    pub(crate) async fn commit(&self, on: State, change: Change) -> Result<Attempt, ReadError> {
         self.blocking(move |log| {
             let engine = log.engine.as_ref();
-            let mut builder = Arc::clone(&on.snapshot)
-                .update_table(UpdateTableOperation::Write, ENGINE_INFO, true)
-                .with_transaction_id(writer.clone(), position);
-            if !files.is_empty() {
+            let (operation, is_data_change) = match change.kind {
+                Kind::Append => (UpdateTableOperation::Write, true),
+                Kind::Rearrange => (UpdateTableOperation::Optimize, false),
+                Kind::Remove => (UpdateTableOperation::Delete, true),
+            };
+            let mut builder = Arc::clone(&on.snapshot).update_table(operation, ENGINE_INFO, is_data_change);
+            if let Some((writer, position)) = &change.position {
+                builder = builder.with_transaction_id(writer.clone(), *position);
+            }
+            if change.kind == Kind::Append && !change.added.is_empty() {
                 builder = builder.with_blind_append();
             }
             let mut transaction = builder.build(engine, Box::new(FileSystemCommitter::new()))?;
-            for file in files {
+            if !change.removed.is_empty() {
+                // The kernel does not look: two that replace the same files would both succeed, and double their rows.
+                let Some(live) = log.select(&on.snapshot, &change.removed)? else { return Ok(Attempt::Gone) };
+                live.into_iter().for_each(|rows| transaction.remove_files(rows));
+            }
+            for file in change.added {
                 transaction.add_files(Box::new(ArrowEngineData::new(file)));
             }
             let committed = match transaction.commit(engine)? {
@@ -177,7 +221,7 @@ impl DeltaLog {
             let state = match committed.post_commit_snapshot() {
                 Some(snapshot) => {
                     let mut positions = HashMap::clone(&on.positions);
-                    positions.insert(writer, position);
+                    positions.extend(change.position);
                     State { snapshot: Arc::clone(snapshot), positions: Arc::new(positions) }
                 }
                 None => log.state(log.load()?)?,
@@ -211,6 +255,57 @@ impl DeltaLog {
                 .collect()
         })
         .await
+    }
+
+    /// The files that were removed, as far as the log still tells.
+    pub(crate) async fn tombstones(&self, state: &State) -> Result<Vec<Tombstone>, ReadError> {
+        let snapshot = Arc::clone(&state.snapshot);
+        self.blocking(move |log| {
+            let mut found = Vec::new();
+            for actions in snapshot.log_segment().read_actions(log.engine.as_ref(), Arc::clone(&LOG_REMOVE_SCHEMA))? {
+                log.removals(&record_batch(actions?.actions)?, &mut found)?;
+            }
+            Ok(found)
+        })
+        .await
+    }
+
+    /// The log's rows of these files, to be removed; `None` unless all of them are live.
+    fn select(&self, snapshot: &SnapshotRef, paths: &HashSet<Path>) -> KernelResult<Option<Vec<FilteredEngineData>>> {
+        let scan = Arc::clone(snapshot).scan_builder().build()?;
+        let (mut rows, mut found) = (Vec::new(), 0);
+        for files in scan.scan_metadata(self.engine.as_ref())? {
+            let (data, mut selected) = files?.scan_files.into_parts();
+            let data = record_batch(data)?;
+            selected.resize(data.num_rows(), true);
+            let named = texts(data.column_by_name("path"))?;
+            for (row, selected) in selected.iter_mut().enumerate() {
+                *selected = *selected && named.is_valid(row) && paths.contains(&self.object(named.value(row))?);
+                found += usize::from(*selected);
+            }
+            rows.push(FilteredEngineData::try_new(Box::new(ArrowEngineData::new(data)), selected)?);
+        }
+        Ok((found == paths.len()).then_some(rows))
+    }
+
+    fn removals(&self, actions: &RecordBatch, found: &mut Vec<Tombstone>) -> KernelResult<()> {
+        let removals = actions.column_by_name("remove").and_then(|column| column.as_struct_opt());
+        let removals = removals.ok_or_else(|| KernelError::generic("the log's actions have no remove"))?;
+        let paths = texts(removals.column_by_name("path"))?;
+        let times = removals.column_by_name("deletionTimestamp");
+        let times = times.and_then(|column| column.as_primitive_opt::<Int64Type>());
+        for row in (0..removals.len()).filter(|row| removals.is_valid(*row) && paths.is_valid(*row)) {
+            // Without a time it counts as removed before all others.
+            let removed_ms = times.filter(|times| times.is_valid(row)).map_or(0, |times| times.value(row));
+            found.push(Tombstone { path: self.object(paths.value(row))?, removed_ms });
+        }
+        Ok(())
+    }
+
+    /// Where a file is in the store, of which the log has the URL, relative to the table.
+    fn object(&self, path: &str) -> KernelResult<Path> {
+        let url = self.url.join(path).map_err(KernelError::from)?;
+        Path::from_url_path(url.path()).map_err(KernelError::generic_err)
     }
 
     async fn blocking<T: Send + 'static>(
@@ -307,6 +402,11 @@ fn difference(expected: &StructType, actual: &StructType) -> Option<String> {
 
 fn record_batch(data: Box<dyn EngineData>) -> KernelResult<RecordBatch> {
     Ok((*ArrowEngineData::try_from_engine_data(data)?).into())
+}
+
+/// A text column of the log's rows.
+fn texts<'a>(column: Option<&'a ArrayRef>) -> KernelResult<&'a StringArray> {
+    column.and_then(|column| column.as_string_opt()).ok_or_else(|| KernelError::generic("the log's files have no path"))
 }
 
 /// Writer and position of each row that has them.

@@ -8,6 +8,7 @@
 //! (I3); what was committed survives a crash of the machine; every sketch shares one set of bounds (I5).
 
 mod column;
+mod commit;
 mod delta;
 mod durable;
 #[cfg(test)]

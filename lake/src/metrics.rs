@@ -83,7 +83,8 @@ impl CellKey {
 
     /// The key under which the rest of its day is counted.
     fn become_other_of_day(&mut self) {
-        (self.bucket_us, self.seconds) = (self.bucket_us.saturating_sub(self.bucket_us.rem_euclid(DAY_US)), DAY_SECONDS);
+        (self.bucket_us, self.seconds) =
+            (self.bucket_us.saturating_sub(self.bucket_us.rem_euclid(DAY_US)), DAY_SECONDS);
         for text in [&mut self.api, &mut self.stage] {
             OTHER.clone_into(text);
         }

@@ -3,12 +3,10 @@
 //! What always holds: rows and the position up to which their writer's log is thereby committed stand in one commit; a
 //! commit at or below a writer's position adds nothing (I3); the state that is known only ever moves forward.
 
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::RecordBatch;
+use chrono::Utc;
 use delta_kernel::{KernelError, transaction::WriteState};
 use object_store::{ObjectStore, ObjectStoreExt, path::Path};
 use url::Url;
@@ -16,20 +14,10 @@ use weir_station::crash_point;
 
 use crate::{
     LiveFiles, Table, TableSnapshot,
-    delta::{Attempt, COMMITS_PER_CHECKPOINT, DeltaLog, State},
+    commit::Committed,
+    delta::{Change, DeltaLog, Kind, State},
     file::{self, DataFile},
 };
-
-/// Attempts to commit before the caller is told. Each conflict means that another commit went through.
-const MOST_ATTEMPTS: u32 = 40;
-
-/// Failures of the store before the caller is told. The store's client has tried each request several times by then.
-const MOST_FAILURES: u32 = 3;
-
-/// The first pause between attempts is up to this long; each further one up to twice as long as the one before, as
-/// far as the longest.
-const FIRST_PAUSE: Duration = Duration::from_millis(4);
-const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
 /// What an append came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,9 +128,9 @@ impl ReadError {
 
 /// A table of the lake. All methods may be called from many tasks at once.
 pub struct LakeTable {
-    log: DeltaLog,
+    pub(crate) log: DeltaLog,
     store: Arc<dyn ObjectStore>,
-    write_state: Arc<WriteState>,
+    pub(crate) write_state: Arc<WriteState>,
     /// The newest state that is known.
     newest: Mutex<State>,
     /// The newest snapshot whose files were listed; held while they are, so that they are listed once.
@@ -201,9 +189,23 @@ impl LakeTable {
         if self.newest().position(writer).is_some_and(|committed| committed >= position) {
             return Ok(Append::AlreadyCommitted);
         }
+        let since = Utc::now();
         let files = self.store_files(self.encode(rows).await?).await?;
         crash_point!("lake::files_stored");
-        self.commit(&files, writer, position).await
+        let change = Change {
+            kind: Kind::Append,
+            added: files.iter().map(|(_, add)| add.clone()).collect(),
+            removed: Arc::default(),
+            position: Some((writer.to_owned(), position)),
+            since,
+        };
+        match self.commit(&change).await? {
+            Committed::Now { version } => Ok(Append::Committed { version }),
+            Committed::Before | Committed::Never => {
+                self.delete_unless_live(files.into_iter().map(|(path, _)| path)).await;
+                Ok(Append::AlreadyCommitted)
+            }
+        }
     }
 
     /// How far a writer has committed, now. `None` when it never has.
@@ -238,19 +240,19 @@ impl LakeTable {
         Ok(listed.insert(TableSnapshot::new(self.table(), state, Arc::new(files))).clone())
     }
 
-    fn newest(&self) -> State {
+    pub(crate) fn newest(&self) -> State {
         self.newest.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Takes a state for the newest, unless a newer one is known.
-    fn adopt(&self, state: State) {
+    pub(crate) fn adopt(&self, state: State) {
         let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
         if state.version() >= newest.version() {
             *newest = state;
         }
     }
 
-    async fn refresh(&self) -> Result<State, ReadError> {
+    pub(crate) async fn refresh(&self) -> Result<State, ReadError> {
         let state = self.log.refresh(self.newest()).await?;
         self.adopt(state.clone());
         Ok(state)
@@ -279,79 +281,6 @@ impl LakeTable {
         }
         Ok(stored)
     }
-
-    async fn commit(&self, files: &[(Path, RecordBatch)], writer: &str, position: i64) -> Result<Append, CommitError> {
-        let (mut attempts, mut failures, mut reason) = (0, 0, String::new());
-        while attempts < MOST_ATTEMPTS && failures < MOST_FAILURES {
-            let state = self.newest();
-            if state.position(writer).is_some_and(|committed| committed >= position) {
-                self.delete_orphans(files).await;
-                return Ok(Append::AlreadyCommitted);
-            }
-            let adds = files.iter().map(|(_, add)| add.clone()).collect();
-            match self.log.commit(state, adds, writer, position).await {
-                Ok(Attempt::Committed { state, commits_since_checkpoint }) => {
-                    crash_point!("lake::committed");
-                    let version = state.version();
-                    self.adopt(state.clone());
-                    if commits_since_checkpoint >= COMMITS_PER_CHECKPOINT {
-                        self.checkpoint(state).await;
-                    }
-                    return Ok(Append::Committed { version });
-                }
-                Ok(Attempt::Conflicted) => "another commit was faster".clone_into(&mut reason),
-                // The commit may have come through: the position tells.
-                Err(error) => (failures, reason) = (failures + 1, error.to_string()),
-            }
-            tokio::time::sleep(pause(attempts)).await;
-            attempts += 1;
-            match self.refresh().await {
-                Ok(_) => {}
-                Err(error) if error.is_retryable() => (failures, reason) = (failures + 1, error.to_string()),
-                Err(error) => return Err(CommitError::Table(error)),
-            }
-        }
-        Err(CommitError::Attempts { table: self.table(), attempts, reason })
-    }
-
-    /// Sums the log up. The commit stands without it, so that a failure is no more than logged.
-    async fn checkpoint(&self, state: State) {
-        let version = state.version();
-        match self.log.checkpoint(state).await {
-            Ok(state) => self.adopt(state),
-            Err(error) => tracing::warn!(table = self.table().name(), version, %error, "no checkpoint was written"),
-        }
-    }
-
-    /// Deletes files of ours whose rows were committed otherwise. They may be live: an attempt whose answer was lost
-    /// may have been the one that committed.
-    async fn delete_orphans(&self, files: &[(Path, RecordBatch)]) {
-        if files.is_empty() {
-            return;
-        }
-        match self.snapshot().await {
-            Ok(snapshot) => {
-                let is_live = |path: &Path| snapshot.files().iter().any(|file| file.path == *path);
-                self.delete(files.iter().map(|(path, _)| path).filter(|path| !is_live(path))).await;
-            }
-            Err(error) => tracing::warn!(table = self.table().name(), %error, "orphaned files stay in the store"),
-        }
-    }
-
-    async fn delete(&self, paths: impl Iterator<Item = &Path>) {
-        for path in paths {
-            match self.store.delete(path).await {
-                Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
-                Err(error) => tracing::warn!(%path, %error, "an orphaned file stays in the store"),
-            }
-        }
-    }
-}
-
-/// A random pause, so that writers who met do not meet again.
-fn pause(attempt: u32) -> Duration {
-    let longest = FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(attempt)).min(LONGEST_PAUSE);
-    longest.mul_f64(fastrand::f64())
 }
 
 #[cfg(test)]

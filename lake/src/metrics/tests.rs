@@ -133,7 +133,11 @@ fn a_flood_of_routes_stays_bounded_and_is_counted_exactly() {
     }
     assert!(cells.len() <= 2 * MOST_CELLS + 1, "{}", cells.len());
     assert_eq!(cells.iter().map(|(_, cell)| cell.requests).sum::<u64>(), FLOOD as u64);
-    assert!(cells.get(&CellKey { seconds: CELL_SECONDS, api: "api-0".into(), route: "/0".into(), ..CellKey::default() }).is_some());
+    assert!(
+        cells
+            .get(&CellKey { seconds: CELL_SECONDS, api: "api-0".into(), route: "/0".into(), ..CellKey::default() })
+            .is_some()
+    );
     let rest = [OTHER; 4].map(str::to_owned);
     let [api, stage, route, method] = rest;
     assert!(cells.get(&CellKey { bucket_us: 0, seconds: 86_400, api, stage, route, method }).is_some());

@@ -10,7 +10,7 @@ use tempfile::{TempDir, tempdir};
 use weir_record::AccessRecord;
 
 use super::*;
-use crate::{Lake, OpenError, StoreConfig, faulty::FaultyStore, requests};
+use crate::{Lake, OpenError, StoreConfig, delta::COMMITS_PER_CHECKPOINT, faulty::FaultyStore, requests};
 
 const DAY_US: i64 = 86_400_000_000;
 
