@@ -3,6 +3,7 @@
 mod arguments;
 mod demo;
 mod endpoints;
+mod maintain;
 mod pending;
 mod settings;
 mod sql;
@@ -42,6 +43,7 @@ fn run(command: Command) -> Result<(), Failure> {
             Command::Sql(arguments) => sql::run(arguments).await,
             Command::Top(arguments) => stations::top(arguments).await,
             Command::Verify(arguments) => verify::run(arguments).await,
+            Command::Maintain(arguments) => maintain::run(arguments).await,
             Command::Wal(command) => wal::run(command),
             Command::Check(arguments) => stations::check(&arguments),
         }

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use weir_lake::StoreConfig;
+use weir_lake::{StoreConfig, maintain::Policy};
 use weir_station::{
     config::{ByteSize, Document},
     listener::Exposure,
@@ -35,15 +35,18 @@ pub struct Config {
     pub shutdown_deadline: Duration,
     /// Where the tables are.
     pub store: StoreConfig,
+    /// How the tables are kept.
+    pub maintenance: Policy,
 }
 
 impl Config {
-    /// Reads the sections `[collector]` and `[store]`. `data` is the directory that defaults stand in.
+    /// Reads the sections `[collector]`, `[store]` and `[maintenance]`. `data` is the directory that defaults stand in.
     #[must_use]
     pub fn read(document: &Document, data: &std::path::Path) -> Self {
         let section = document.section("collector");
         let address = |key, port: u16| section.value(key, SocketAddr::from(([127, 0, 0, 1], port)));
         let size = |key, default| section.value(key, default);
+        let memory: ByteSize = size("memory", ByteSize::mebibytes(256));
         let config = Self {
             grpc: address("grpc", 4317),
             http: address("http", 4318),
@@ -56,7 +59,8 @@ impl Config {
                 interval: section.value("flush_interval", Duration::from_secs(60)),
                 bytes: usize::try_from(size("flush_size", ByteSize::mebibytes(32)).0).unwrap_or(usize::MAX),
             },
-            memory: size("memory", ByteSize::mebibytes(256)),
+            memory,
+            maintenance: Policy::read(&document.section("maintenance"), memory.0 / 4),
             shutdown_deadline: section.value("shutdown_deadline", Duration::from_secs(30)),
             store: StoreConfig::read(&document.section("store"), &data.join("tables").display().to_string()),
         };

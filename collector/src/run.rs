@@ -138,6 +138,7 @@ impl Collector {
             pending: Arc::clone(&pending),
             counters: Arc::clone(&counters),
             policy: config.flush,
+            maintenance: config.maintenance,
             flusher: Arc::clone(&flusher),
             first_free: opened.next,
         };

@@ -7,7 +7,10 @@ use std::sync::Arc;
 
 use tokio::sync::SetOnce;
 use tokio_util::sync::CancellationToken;
-use weir_lake::{Lake, OpenError, ReadError, StoreConfig};
+use weir_lake::{
+    Lake, OpenError, ReadError, StoreConfig,
+    maintain::{Maintenance, Policy},
+};
 
 use crate::{
     Counters, Pending, backlog,
@@ -54,6 +57,7 @@ pub(crate) struct Tables {
     pub(crate) pending: Arc<Pending>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) policy: FlushPolicy,
+    pub(crate) maintenance: Policy,
     /// Set when they are open and it is known what they have committed.
     pub(crate) flusher: Arc<SetOnce<Arc<Flusher>>>,
     /// The log's first free position when the collector started.
@@ -85,7 +89,12 @@ impl Tables {
         }
         let flusher = self.flusher.wait().await;
         let reading = backlog::run(Arc::clone(&self.pending), log.clone(), shutdown.clone());
-        let (read, ()) = tokio::join!(reading, flusher.run(self.policy, log, shutdown));
+        let maintaining = async {
+            if self.maintenance.enabled {
+                Maintenance::new(Arc::clone(&flusher.lake), self.maintenance).run(shutdown.clone()).await;
+            }
+        };
+        let (read, (), ()) = tokio::join!(reading, flusher.run(self.policy, log, shutdown.clone()), maintaining);
         Ok(read?)
     }
 

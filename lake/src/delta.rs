@@ -102,13 +102,6 @@ pub(crate) enum Attempt {
     Gone,
 }
 
-/// A file that was live once.
-pub(crate) struct Tombstone {
-    pub(crate) path: Path,
-    /// When it was removed, milliseconds since the Unix epoch.
-    pub(crate) removed_ms: i64,
-}
-
 /// The log of a table.
 #[derive(Clone)]
 pub(crate) struct DeltaLog {
@@ -257,11 +250,11 @@ impl DeltaLog {
         .await
     }
 
-    /// The files that were removed, as far as the log still tells.
-    pub(crate) async fn tombstones(&self, state: &State) -> Result<Vec<Tombstone>, ReadError> {
+    /// The files that were removed, as far as the log still tells, and when: milliseconds since the Unix epoch.
+    pub(crate) async fn tombstones(&self, state: &State) -> Result<HashMap<Path, i64>, ReadError> {
         let snapshot = Arc::clone(&state.snapshot);
         self.blocking(move |log| {
-            let mut found = Vec::new();
+            let mut found = HashMap::new();
             for actions in snapshot.log_segment().read_actions(log.engine.as_ref(), Arc::clone(&LOG_REMOVE_SCHEMA))? {
                 log.removals(&record_batch(actions?.actions)?, &mut found)?;
             }
@@ -288,7 +281,7 @@ impl DeltaLog {
         Ok((found == paths.len()).then_some(rows))
     }
 
-    fn removals(&self, actions: &RecordBatch, found: &mut Vec<Tombstone>) -> KernelResult<()> {
+    fn removals(&self, actions: &RecordBatch, found: &mut HashMap<Path, i64>) -> KernelResult<()> {
         let removals = actions.column_by_name("remove").and_then(|column| column.as_struct_opt());
         let removals = removals.ok_or_else(|| KernelError::generic("the log's actions have no remove"))?;
         let paths = texts(removals.column_by_name("path"))?;
@@ -297,7 +290,7 @@ impl DeltaLog {
         for row in (0..removals.len()).filter(|row| removals.is_valid(*row) && paths.is_valid(*row)) {
             // Without a time it counts as removed before all others.
             let removed_ms = times.filter(|times| times.is_valid(row)).map_or(0, |times| times.value(row));
-            found.push(Tombstone { path: self.object(paths.value(row))?, removed_ms });
+            found.insert(self.object(paths.value(row))?, removed_ms);
         }
         Ok(())
     }

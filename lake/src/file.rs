@@ -182,9 +182,9 @@ impl FileWriter {
         Ok(self.writer.write(rows)?)
     }
 
-    /// How large the file would be if it ended here, roughly.
-    pub(crate) fn size_bytes(&self) -> u64 {
-        (self.writer.bytes_written() + self.writer.in_progress_size()) as u64
+    /// Bytes that were taken away already.
+    pub(crate) const fn taken_bytes(&self) -> u64 {
+        self.taken_bytes
     }
 
     /// What the file has come to since it was asked last, so that it needs not be kept until the end.

@@ -16,6 +16,7 @@ mod faulty;
 mod file;
 mod lake;
 pub mod ledger;
+pub mod maintain;
 pub mod metrics;
 mod order;
 pub mod requests;

@@ -21,6 +21,9 @@ use crate::{PARTITION_COLUMN, ReadError, Table, delta::State};
 /// Delta's statistics cut times down to milliseconds, the largest ones too: a row may be this much later.
 const LARGEST_TIME_CUT_US: i64 = 999;
 
+/// Stands among the writers, and its position is a date: rows of the dates before were removed by retention.
+pub(crate) const RETENTION: &str = "weir:retention";
+
 /// A table at one version. Cheap to clone.
 #[derive(Clone)]
 pub struct TableSnapshot {
@@ -65,7 +68,18 @@ impl TableSnapshot {
 
     /// Every writer that has committed, and how far.
     pub fn positions(&self) -> impl Iterator<Item = (&str, i64)> {
-        self.state.positions.iter().map(|(writer, position)| (writer.as_str(), *position))
+        let positions = self.state.positions.iter().map(|(writer, position)| (writer.as_str(), *position));
+        positions.filter(|(writer, _)| *writer != RETENTION)
+    }
+
+    /// The first date, days since the Unix epoch, of which rows are kept; `None` when none were removed for their age.
+    #[must_use]
+    pub fn first_date_kept(&self) -> Option<i32> {
+        self.position(RETENTION).and_then(|date| i32::try_from(date).ok())
+    }
+
+    pub(crate) const fn state(&self) -> &State {
+        &self.state
     }
 
     /// The live files.

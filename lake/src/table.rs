@@ -3,7 +3,10 @@
 //! What always holds: rows and the position up to which their writer's log is thereby committed stand in one commit; a
 //! commit at or below a writer's position adds nothing (I3); the state that is known only ever moves forward.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use arrow::array::RecordBatch;
 use chrono::Utc;
@@ -238,6 +241,11 @@ impl LakeTable {
         let log = self.log.live_files(&state).await?;
         let files = LiveFiles::read(self.table(), self.url(), &log)?;
         Ok(listed.insert(TableSnapshot::new(self.table(), state, Arc::new(files))).clone())
+    }
+
+    /// The files that were removed, as far as the log still tells, and when: milliseconds since the Unix epoch.
+    pub(crate) async fn tombstones(&self, snapshot: &TableSnapshot) -> Result<HashMap<Path, i64>, ReadError> {
+        self.log.tombstones(snapshot.state()).await
     }
 
     pub(crate) fn newest(&self) -> State {
