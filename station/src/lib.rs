@@ -9,3 +9,5 @@ pub mod exit;
 pub mod listener;
 pub mod log;
 pub mod metrics;
+pub mod tls;
+pub mod watched;

@@ -4,6 +4,7 @@
 //! What always holds: everything is in temporary directories and on free ports; every process that was started is
 //! killed when its handle is dropped; nothing is skipped: what is missing is installed, or the test fails and says so.
 
+mod certificates;
 mod oracle;
 mod process;
 mod s3;
@@ -12,6 +13,7 @@ mod upstream;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+pub use certificates::{CertificateFiles, Certificates};
 pub use oracle::{Key, Oracle, Traffic};
 pub use process::{Exit, Process, free_port};
 pub use s3::ObjectStore;
