@@ -73,8 +73,16 @@ impl Table {
         }
     }
 
-    /// The columns that rows are looked up by and that hold a different value in nearly every row: their files carry a
-    /// bloom filter, and no dictionary.
+    /// The columns that hold a different value in nearly every row, so that a dictionary of them would only take room.
+    pub(crate) const fn id_columns(self) -> &'static [&'static str] {
+        match self {
+            Self::Requests => &["request_id", "trace_id", "span_id"],
+            Self::Spans => &["trace_id", "span_id", "parent_span_id"],
+            Self::Metrics | Self::Ledger => &[],
+        }
+    }
+
+    /// Those of them that rows are looked up by: their files carry a bloom filter.
     pub(crate) const fn lookup_columns(self) -> &'static [&'static str] {
         match self {
             Self::Requests => &["request_id", "trace_id"],
@@ -218,7 +226,9 @@ mod tests {
     #[test]
     fn every_column_that_is_singled_out_is_a_column() {
         for table in Table::ALL {
-            for column in [table.statistics_columns(), table.lookup_columns(), table.order()].concat() {
+            for column in
+                [table.statistics_columns(), table.id_columns(), table.lookup_columns(), table.order()].concat()
+            {
                 assert!(table.schema().column_with_name(column).is_some(), "{} has no {column}", table.name());
             }
         }
