@@ -244,8 +244,23 @@ fn properties(table: Table, effort: Effort) -> WriterProperties {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    /// The `add` action that another program would give a file of one date.
+    pub(crate) fn add_of(state: &Arc<WriteState>, path: &Path, size_bytes: u64, rows: &RecordBatch) -> RecordBatch {
+        let context = state
+            .write_context_builder()
+            .with_partition_values(HashMap::from([(PARTITION_COLUMN.to_owned(), Scalar::Date(0))]))
+            .build()
+            .unwrap();
+        let mut statistics = FileStatsAccumulator::new(context.stats_columns(), context.physical_data_schema());
+        statistics.merge(rows).unwrap();
+        let url = context.write_dir().join(path.filename().unwrap()).unwrap();
+        let file = FileMeta::new(url, 0, size_bytes);
+        let metadata = DataFileMetadata::new(file, statistics.finish().unwrap().unwrap());
+        (*ArrowEngineData::try_from_engine_data(build_add_file_metadata(metadata, &context).unwrap()).unwrap()).into()
+    }
 
     #[test]
     fn only_our_own_files_are_taken_for_data_files() {
