@@ -24,6 +24,10 @@ use crate::{
 /// A row when cells were merged because there were too many keys.
 const OVERFLOWS: &str = "select 'yes' from metrics where route = '__other__' limit 1";
 
+/// Start of the time, as long as the cells of its date cover, that a row falls into.
+const BUCKET: &str = "to_timestamp_micros(cast(time as bigint) - ((cast(time as bigint) % coalesce(width, 10000000)) \
+                      + coalesce(width, 10000000)) % coalesce(width, 10000000))";
+
 /// What the cells of metrics are told apart by, beside their time.
 const KEY: &str = "coalesce(api, '') as api, coalesce(stage, '') as stage, coalesce(route, '') as route, \
                    coalesce(method, '') as method";
@@ -43,7 +47,8 @@ pub(crate) async fn run(arguments: Verify) -> Result<(), Failure> {
     let Opened { target, lake } = sql::open(&arguments.data).await?;
     let mut all = Vec::new();
     let overflows = first_text(&target, OVERFLOWS).await?.is_some();
-    for (name, seen, sql) in statements(overflows, arguments.settled) {
+    let kept = Kept::of(&lake).await?;
+    for (name, seen, sql) in statements(overflows, arguments.settled, &kept) {
         let begun = Instant::now();
         let difference = first_text(&target, &sql).await?;
         let seen = first_text(&target, seen).await?.unwrap_or_default();
@@ -59,6 +64,27 @@ pub(crate) async fn run(arguments: Verify) -> Result<(), Failure> {
     match all.into_iter().find_map(|checked| Some((checked.name, checked.difference?))) {
         None => Ok(()),
         Some((name, difference)) => Err(Failure::running(format!("{name}: {difference}"))),
+    }
+}
+
+/// The first date of which a table has rows, where retention removed older ones.
+struct Kept {
+    requests: Option<String>,
+    spans: Option<String>,
+    /// Where `requests` and `metrics` both are whole.
+    both: Option<String>,
+}
+
+impl Kept {
+    async fn of(lake: &Lake) -> Result<Self, Failure> {
+        let mut dates = Vec::new();
+        for table in [Table::Requests, Table::Spans, Table::Metrics] {
+            let snapshot = lake.table(table).snapshot().await.map_err(Failure::running)?;
+            let date = snapshot.first_date_kept().and_then(chrono::NaiveDate::from_epoch_days);
+            dates.push(date.map(|date| date.to_string()));
+        }
+        let both = dates[0].clone().max(dates[2].clone());
+        Ok(Self { requests: dates[0].clone(), spans: dates[1].clone(), both })
     }
 }
 
@@ -104,7 +130,7 @@ async fn first_text(target: &Target, sql: &str) -> Result<Option<String>, Failur
 ///
 /// When cells were merged because there were too many keys, metrics are compared in sum: a cell of `__other__` is of no
 /// one key of `requests`.
-fn statements(overflows: bool, settled: bool) -> Vec<(&'static str, &'static str, String)> {
+fn statements(overflows: bool, settled: bool, kept: &Kept) -> Vec<(&'static str, &'static str, String)> {
     let differs = if settled { "<>" } else { "<" };
     let requests = "select concat(count(*), ' requests') from requests";
     let sources = "select concat(count(distinct source), ' sources') from ledger";
@@ -125,12 +151,16 @@ fn statements(overflows: bool, settled: bool) -> Vec<(&'static str, &'static str
     let damaged = "select concat('log ', source, ': ', frames, ' messages were lost to damage') from (select source, \
                    sum(damaged_frames) as frames from ledger group by source) where frames > 0 order by source limit 1";
     vec![
-        ("metrics are the sums of requests", requests, metrics_differences(overflows)),
-        ("rows of requests are those stored", requests, stored_differences("requests", "logs")),
+        ("metrics are the sums of requests", requests, metrics_differences(overflows, kept.both.as_deref())),
+        (
+            "rows of requests are those stored",
+            requests,
+            stored_differences("requests", "logs", kept.requests.is_some()),
+        ),
         (
             "rows of spans are those stored",
             "select concat(count(*), ' spans') from spans",
-            stored_differences("spans", "traces"),
+            stored_differences("spans", "traces", kept.spans.is_some()),
         ),
         ("everything received is accounted for", sources, received.to_owned()),
         ("what was offered is accounted for", sources, offered),
@@ -139,19 +169,22 @@ fn statements(overflows: bool, settled: bool) -> Vec<(&'static str, &'static str
     ]
 }
 
-/// What the ledger says was stored, against the rows.
-fn stored_differences(table: &str, signal: &str) -> String {
+/// What the ledger says was stored, against the rows: as many, or no more than that where old ones were removed.
+fn stored_differences(table: &str, signal: &str, some_removed: bool) -> String {
+    let differs = if some_removed { "<" } else { "<>" };
     format!(
         "with said as (select source, sum(stored) as n from ledger where signal = '{signal}' group by source), \
          found as (select source, count(*) as n from {table} group by source) \
          select concat('source ', coalesce(said.source, found.source), ': ', coalesce(said.n, 0), ' stored, ', \
          coalesce(found.n, 0), ' there') from said full join found on said.source = found.source \
-         where coalesce(said.n, 0) <> coalesce(found.n, 0) order by 1 limit 1"
+         where coalesce(said.n, 0) {differs} coalesce(found.n, 0) order by 1 limit 1"
     )
 }
 
 /// Requests added up anew, against the cells: every count of every key, and how many latencies the sketches hold.
-fn metrics_differences(overflows: bool) -> String {
+///
+/// Cells are compared by the coarsest time that those of their date cover, and from the date on that both tables have.
+fn metrics_differences(overflows: bool, from: Option<&str>) -> String {
     let mut columns = vec![
         ("requests".to_owned(), "count(*)".to_owned(), "sum(requests)".to_owned()),
         ("sketched".to_owned(), "count(*)".to_owned(), "coalesce(sum(sketch_count(latency)), 0)".to_owned()),
@@ -186,12 +219,13 @@ fn metrics_differences(overflows: bool) -> String {
         .iter()
         .map(|(name, ..)| format!("case when r.{name} is distinct from m.{name} then concat(' {name} ', coalesce(r.{name}, 0), ' and ', coalesce(m.{name}, 0)) else '' end"))
         .collect();
-    let (bucket, time) = if overflows { ("'all'", "'all'") } else { ("date_bin(interval '10 seconds', time)", "time") };
+    let bucket = if overflows { "'all'" } else { BUCKET };
+    let from = from.map_or_else(String::new, |date| format!("where date >= date '{date}'"));
     let key = if overflows { "'' as api, '' as stage, '' as route, '' as method" } else { KEY };
     format!(
-        "with r as (select {bucket} as bucket, {key}, {} from requests \
-         group by 1, 2, 3, 4, 5), \
-         m as (select {time} as bucket, {key}, {} from metrics group by 1, 2, 3, 4, 5) \
+        "with w as (select date as day, max(seconds) * 1000000 as width from metrics group by date), \
+         r as (select {bucket} as bucket, {key}, {} from requests left join w on date = day {from} group by 1, 2, 3, 4, 5), \
+         m as (select {bucket} as bucket, {key}, {} from metrics left join w on date = day {from} group by 1, 2, 3, 4, 5) \
          select concat(coalesce(r.bucket, m.bucket), ' ', coalesce(r.api, m.api), ' ', coalesce(r.stage, m.stage), ' ', \
          coalesce(r.method, m.method), ' ', coalesce(r.route, m.route), ', in requests and in metrics:', {}) \
          from r full join m on r.bucket = m.bucket and r.api = m.api and r.stage = m.stage and r.route = m.route \

@@ -10,7 +10,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering::SeqCst},
     },
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use fastrand::Rng;
@@ -21,8 +21,8 @@ use weir_tests::{PATIENCE, Process};
 
 use crate::pipeline::WEIR;
 
-/// Every step between a message's arrival and the log forgetting it.
-const POINTS: [&str; 9] = [
+/// Every step between a message's arrival and the log forgetting it, and of maintenance, which goes on beside.
+const POINTS: [&str; 12] = [
     "writer::appended",
     "writer::synced",
     "wal::segment_created",
@@ -32,6 +32,9 @@ const POINTS: [&str; 9] = [
     "lake::committed",
     "flush::table_committed",
     "flush::committed",
+    "maintain::outputs_stored",
+    "maintain::before_delete",
+    "maintain::deleted",
 ];
 
 /// Rounds of the ordinary test run; `WEIR_TORTURE_ROUNDS` and `WEIR_TORTURE_SEED` ask for others.
@@ -40,6 +43,8 @@ const ROUNDS: u64 = 25;
 const SENDERS: usize = 3;
 pub(crate) const BATCHES: u64 = 100;
 pub(crate) const RECORDS: usize = 20;
+/// How late a late record comes.
+const LATE: Duration = Duration::from_secs(3 * 86_400);
 const SIGABRT: i32 = 6;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -76,9 +81,10 @@ impl Round {
 
     /// The points at which its processes ended.
     async fn run(mut self) -> anyhow::Result<Vec<&'static str>> {
-        // A segment is full after a few messages, and a flush is due as soon as there is anything.
+        // A segment is full after a few messages, a flush is due as soon as there is anything, and files go when merged.
         let configuration = "data = \"data\"\n[collector]\ngrpc = \"127.0.0.1:0\"\nhttp = \"127.0.0.1:0\"\n\
-                             admin = \"127.0.0.1:0\"\nwal_segment = \"1MiB\"\nflush_interval = \"40ms\"\n";
+                             admin = \"127.0.0.1:0\"\nwal_segment = \"1MiB\"\nflush_interval = \"40ms\"\n\
+                             [maintenance]\ninterval = \"100ms\"\nvacuum_interval = \"100ms\"\nkeep_removed_files = \"100ms\"\n";
         std::fs::write(self.directory.path().join("weir.toml"), configuration)?;
         let mut hits = Vec::new();
         // The point of a round goes through all of them, so that a few rounds reach each.
@@ -106,6 +112,7 @@ impl Round {
         let most = |point: &str| match point.split_once("::") {
             Some(("writer", _)) => 60,
             Some(("wal", _)) => 2,
+            Some(("maintain", _)) => 1,
             _ => 4,
         };
         let points = match point {
@@ -126,9 +133,15 @@ impl Round {
                 None => Duration::from_millis(self.dice.u64(1..150)),
             };
             let _ = tokio::time::timeout(moment, send_all(&self.senders, &url)).await;
-            if point.is_some() {
-                // The commits go on when the senders are done.
-                tokio::time::sleep(Duration::from_millis(100)).await;
+            // The commits go on when the senders are done, and maintenance after them.
+            let patience = match point {
+                Some(point) if point.starts_with("maintain::") => Duration::from_millis(1_500),
+                Some(_) => Duration::from_millis(100),
+                None => Duration::ZERO,
+            };
+            let deadline = Instant::now() + patience;
+            while collector.ended_by()?.is_none() && Instant::now() < deadline {
+                tokio::time::sleep(Duration::from_millis(20)).await;
             }
         }
         let ended_by = collector.ended_by()?;
@@ -236,9 +249,11 @@ impl Sender {
         let offered = sequence * RECORDS as u64;
         let stamp = BatchStamp { sequence, offered, dropped: 0, doubtful: false };
         let source = Source { service: "torture".into(), instance: self.instance.clone(), stamp: Some(stamp) };
-        let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
+        // Half of them late: what maintenance merges, and makes minutes of, while more of it comes.
+        let late = if sequence % 2 == 0 { LATE } else { Duration::ZERO };
+        let time = SystemTime::now().duration_since(UNIX_EPOCH)? - late;
         let record = |index| AccessRecord {
-            time_us: i64::try_from(now.as_micros()).unwrap(),
+            time_us: i64::try_from(time.as_micros()).unwrap(),
             request_id: format!("{}-{sequence}-{index}", self.instance),
             route: format!("/{}", index % 3),
             latency_us: 100 + sequence,

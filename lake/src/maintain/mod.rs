@@ -46,9 +46,6 @@ pub use report::Step;
 
 use crate::{CommitError, Lake, LakeTable, ReadError, Table, TableSnapshot};
 
-/// How often unused files are looked for: it takes a list of all.
-const VACUUM_EVERY: Duration = Duration::from_secs(3_600);
-
 /// Where the leases are, below the root of the tables.
 const LEASES: &str = "_maintenance";
 
@@ -125,7 +122,7 @@ impl Maintenance {
                 () = sleep(pause) => {}
                 () = shutdown.cancelled() => return,
             }
-            let vacuum = vacuumed.is_none_or(|last| last.elapsed() >= VACUUM_EVERY);
+            let vacuum = vacuumed.is_none_or(|last| last.elapsed() >= self.policy.vacuum_interval);
             let task = Task { vacuum, ..Task::default() };
             for table in Table::ALL {
                 let step = |step: &Step| tracing::info!(table = table.name(), "{step}");

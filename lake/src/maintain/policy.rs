@@ -19,6 +19,8 @@ pub struct Policy {
     pub enabled: bool,
     /// How often it is looked whether something is due.
     pub interval: Duration,
+    /// How often unused files are looked for, which takes a list of all.
+    pub vacuum_interval: Duration,
     /// Files smaller than this are merged.
     pub target_bytes: u64,
     /// Memory that a merge may take, bytes.
@@ -44,6 +46,7 @@ impl Policy {
         let policy = Self {
             enabled: section.value("enabled", default.enabled),
             interval: section.value("interval", default.interval),
+            vacuum_interval: section.value("vacuum_interval", default.vacuum_interval),
             target_bytes: section.value("target_size", ByteSize::mebibytes(128)).0,
             memory_bytes,
             minutes_after: section.value("minutes_after", default.minutes_after),
@@ -62,6 +65,7 @@ impl Policy {
         Self {
             enabled: true,
             interval: Duration::from_secs(60),
+            vacuum_interval: HOUR,
             target_bytes: ByteSize::mebibytes(128).0,
             memory_bytes,
             minutes_after: DAY,
@@ -73,8 +77,8 @@ impl Policy {
     }
 
     fn check(&self, section: &Section, retention: &Section) {
-        if self.interval < Duration::from_secs(1) {
-            section.fault("interval", "is less than a second", "at least \"1s\"");
+        if self.interval < Duration::from_millis(100) {
+            section.fault("interval", "is less than a tenth of a second", "at least \"100ms\"");
         }
         if self.target_bytes < ByteSize::mebibytes(1).0 {
             section.fault("target_size", "is less than 1MiB", "at least \"1MiB\"");

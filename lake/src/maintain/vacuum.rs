@@ -36,6 +36,9 @@ impl Waste {
 
     /// Deletes them.
     pub(crate) async fn delete(&self, table: &LakeTable) -> Result<(), MaintainError> {
+        if self.paths.is_empty() {
+            return Ok(());
+        }
         crash_point!("maintain::before_delete");
         let paths: Vec<_> = self.paths.iter().map(|path| Ok(path.clone())).collect();
         let mut deleted = table.store().delete_stream(stream::iter(paths).boxed());
