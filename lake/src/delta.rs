@@ -127,6 +127,8 @@ impl DeltaLog {
         let properties = [
             ("delta.dataSkippingStatsColumns", self.table.statistics_columns().join(",")),
             ("delta.checkpointInterval", COMMITS_PER_CHECKPOINT.to_string()),
+            // How long checkpoints name removed files; maintenance has deleted them by then.
+            ("delta.deletedFileRetentionDuration", "interval 1 days".to_owned()),
         ];
         self.blocking(move |log| {
             let transaction = create_table(log.url.as_str(), Arc::clone(&log.columns), ENGINE_INFO, false)

@@ -22,11 +22,11 @@ use crate::{
 };
 
 /// The longest that opening waits for a store to answer.
-const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
+const OPEN_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The race for one object: how often, and among how many.
 const PROBE_ROUNDS: usize = 3;
-const PROBE_WRITERS: usize = 8;
+const PROBE_WRITERS: usize = 3;
 
 /// The longest that one request to S3 waits for a connection, and for its end.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
