@@ -400,7 +400,7 @@ fn record_batch(data: Box<dyn EngineData>) -> KernelResult<RecordBatch> {
 }
 
 /// A text column of the log's rows.
-fn texts<'a>(column: Option<&'a ArrayRef>) -> KernelResult<&'a StringArray> {
+fn texts(column: Option<&ArrayRef>) -> KernelResult<&StringArray> {
     column.and_then(|column| column.as_string_opt()).ok_or_else(|| KernelError::generic("the log's files have no path"))
 }
 

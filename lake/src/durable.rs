@@ -204,7 +204,11 @@ impl MultipartUpload for Upload {
     }
 
     async fn abort(&mut self) -> Result<()> {
-        self.blocking(|_, _, staged| Ok(drop(staged.take()))).await
+        let forget = |_: &FilePath, _: &Directories, staged: &mut Option<Staged>| {
+            *staged = None;
+            Ok(())
+        };
+        self.blocking(forget).await
     }
 }
 

@@ -1,5 +1,7 @@
 //! The order of a file's rows, [`Table::order`]: keys that compare as the rows do.
 
+use std::sync::Arc;
+
 use arrow::{
     array::{ArrayRef, RecordBatch},
     error::ArrowError,
@@ -27,7 +29,7 @@ impl Order {
 
     /// The key of each row. Keys of all batches of the table compare with each other.
     pub(crate) fn keys(&self, rows: &RecordBatch) -> Result<Rows, ArrowError> {
-        let columns: Vec<ArrayRef> = self.columns.iter().map(|column| rows.column(*column).clone()).collect();
+        let columns: Vec<ArrayRef> = self.columns.iter().map(|column| Arc::clone(rows.column(*column))).collect();
         self.converter.convert_columns(&columns)
     }
 }

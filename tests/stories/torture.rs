@@ -250,7 +250,7 @@ impl Sender {
         let stamp = BatchStamp { sequence, offered, dropped: 0, doubtful: false };
         let source = Source { service: "torture".into(), instance: self.instance.clone(), stamp: Some(stamp) };
         // Half of them late: what maintenance merges, and makes minutes of, while more of it comes.
-        let late = if sequence % 2 == 0 { LATE } else { Duration::ZERO };
+        let late = if sequence.is_multiple_of(2) { LATE } else { Duration::ZERO };
         let time = SystemTime::now().duration_since(UNIX_EPOCH)? - late;
         let record = |index| AccessRecord {
             time_us: i64::try_from(time.as_micros()).unwrap(),

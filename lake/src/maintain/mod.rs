@@ -265,9 +265,9 @@ impl Maintenance {
     async fn compact(&self, table: Table, job: &Job, tell: &impl Fn(&Step)) -> Result<Option<Merged>, MaintainError> {
         let (lake, job, target_bytes) = (Arc::clone(&self.lake), job.clone(), self.policy.target_bytes);
         let runtime = Handle::current();
-        let merging = tokio::task::spawn_blocking(move || {
-            runtime.block_on(compact::compact(lake.table(table), &job, target_bytes))
-        });
+        #[expect(clippy::disallowed_methods, reason = "it waits on a thread of its own, and for the store alone")]
+        let merge = move || runtime.block_on(compact::compact(lake.table(table), &job, target_bytes));
+        let merging = tokio::task::spawn_blocking(merge);
         match merging.await? {
             Err(MaintainError::Input { reason, path, is_retryable: false }) => {
                 tell(&Step::SetAside { reason });
