@@ -12,7 +12,7 @@ mod up;
 mod verify;
 mod wal;
 
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Duration};
 
 use arguments::{Arguments, Command};
 use clap::Parser;
@@ -34,7 +34,7 @@ fn run(command: Command) -> Result<(), Failure> {
         .install_default()
         .map_err(|_| Failure::running("two TLS providers"))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::running)?;
-    runtime.block_on(async {
+    let outcome = runtime.block_on(async {
         match command {
             Command::Up(arguments) => up::run(arguments).await,
             Command::Gateway(arguments) => stations::gateway(arguments).await,
@@ -47,5 +47,8 @@ fn run(command: Command) -> Result<(), Failure> {
             Command::Wal(command) => wal::run(command),
             Command::Check(arguments) => stations::check(&arguments),
         }
-    })
+    });
+    // Nothing of ours is under way any more, but for calls to a store that were given up.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    outcome
 }

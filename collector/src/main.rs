@@ -1,6 +1,6 @@
 //! `weir-collector`: the collector alone.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::Parser;
 use mimalloc::MiMalloc;
@@ -50,10 +50,13 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
         .install_default()
         .map_err(|_| Failure::running("two TLS providers"))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::running)?;
-    runtime.block_on(async {
+    let outcome = runtime.block_on(async {
         let shutdown = CancellationToken::new();
         let collector = Collector::start(config).await.map_err(Failure::usage)?;
         let run = async { collector.run(shutdown.clone()).await.map_err(Failure::running) };
         exit::on_signals(shutdown.clone(), run).await
-    })
+    });
+    // Nothing of ours is under way any more, but for calls to a store that were given up.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    outcome
 }

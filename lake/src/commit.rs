@@ -3,6 +3,10 @@
 //!
 //! What always holds: an error means that the outcome is unknown. Before each further try the log is read anew, and the
 //! writer's position, or the files that the change removes, tell whether an earlier try came through.
+//!
+//! A try that was given up at its deadline may still come through, at any time. It then makes the one version that it was
+//! made for, if that is free: the next try either was for the same version, and one of the two conflicts; or it was for a
+//! later one, and then the version of the first is taken. So a late success counts once, and is found like any other.
 
 use std::time::Duration;
 
@@ -13,6 +17,7 @@ use weir_station::crash_point;
 use crate::{
     CommitError, LakeTable,
     delta::{Attempt, COMMITS_PER_CHECKPOINT, Change, State},
+    store::{reason, within},
 };
 
 /// Attempts to commit before the caller is told. Each conflict means that another commit went through.
@@ -112,9 +117,9 @@ impl LakeTable {
     /// Deletes files that are not live; what cannot be deleted now is left to maintenance.
     pub(crate) async fn delete(&self, paths: impl Iterator<Item = &Path>) {
         for path in paths {
-            match self.store().delete(path).await {
+            match within(self.log.deadline, self.store().delete(path)).await {
                 Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
-                Err(error) => tracing::warn!(%path, %error, "an orphaned file stays in the store"),
+                Err(error) => tracing::warn!(%path, error = reason(&error), "an orphaned file stays in the store"),
             }
         }
     }

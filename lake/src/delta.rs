@@ -10,6 +10,7 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
+    time::Duration,
 };
 
 use arrow::{
@@ -34,9 +35,13 @@ use delta_kernel::{
 };
 use delta_kernel_default_engine::{DefaultEngine, executor::tokio::TokioMultiThreadExecutor};
 use object_store::path::Path;
+use tokio::sync::Semaphore;
 use url::Url;
 
-use crate::{PARTITION_COLUMN, ReadError, Table};
+use crate::{
+    PARTITION_COLUMN, ReadError, Table,
+    store::{CALL_DEADLINE, reason_of_kernel},
+};
 
 /// How the kernel reaches the store.
 pub(crate) type Engine = DefaultEngine<TokioMultiThreadExecutor>;
@@ -46,6 +51,9 @@ const ENGINE_INFO: &str = concat!("weir/", env!("CARGO_PKG_VERSION"));
 
 /// After this many commits the log is summed up in a checkpoint, so that opening the table stays quick.
 pub(crate) const COMMITS_PER_CHECKPOINT: u64 = 50;
+
+/// Calls of the kernel for one table that may be under way at once: as many threads a store that hangs can hold.
+const CALLS_AT_ONCE: usize = 16;
 
 /// A table at one version.
 #[derive(Clone, Debug)]
@@ -109,13 +117,17 @@ pub(crate) struct DeltaLog {
     url: Url,
     engine: Arc<Engine>,
     columns: Arc<StructType>,
+    /// The longest that one call of the kernel, or one request for a file, is waited for.
+    pub(crate) deadline: Duration,
+    calls: Arc<Semaphore>,
 }
 
 impl DeltaLog {
     pub(crate) fn new(table: Table, url: Url, engine: Arc<Engine>) -> Self {
         let columns: StructType =
             table.full_schema().as_ref().try_into_kernel().expect("every column is of a type that Delta knows");
-        Self { table, url, engine, columns: Arc::new(columns) }
+        let calls = Arc::new(Semaphore::new(CALLS_AT_ONCE));
+        Self { table, url, engine, columns: Arc::new(columns), deadline: CALL_DEADLINE, calls }
     }
 
     pub(crate) fn url(&self) -> &Url {
@@ -303,15 +315,27 @@ impl DeltaLog {
         Path::from_url_path(url.path()).map_err(KernelError::generic_err)
     }
 
+    /// Calls the kernel on a thread of its own, for as long as the deadline allows. A call that is given up goes on, and
+    /// what it does takes effect; it counts among the calls that are under way until it ends.
     async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Self) -> KernelResult<T> + Send + 'static,
     ) -> Result<T, ReadError> {
         let log = self.clone();
-        let outcome = tokio::task::spawn_blocking(move || work(&log)).await;
-        outcome
-            .unwrap_or_else(|stopped| Err(KernelError::join_failure(stopped)))
-            .map_err(|source| ReadError::Log { table: self.table, source: Box::new(source) })
+        let failed = |reason| ReadError::Log { table: self.table, reason };
+        let call = async {
+            let place = Arc::clone(&self.calls).acquire_owned().await.map_err(|closed| closed.to_string())?;
+            let call = tokio::task::spawn_blocking(move || {
+                let outcome = work(&log);
+                drop(place);
+                outcome
+            });
+            call.await.map_err(|stopped| stopped.to_string())?.map_err(|error| reason_of_kernel(&error))
+        };
+        match tokio::time::timeout(self.deadline, call).await {
+            Ok(outcome) => outcome.map_err(failed),
+            Err(_) => Err(failed(format!("no answer within {} s", self.deadline.as_secs_f32()))),
+        }
     }
 
     fn load(&self) -> KernelResult<SnapshotRef> {
@@ -347,7 +371,7 @@ impl DeltaLog {
         match snapshot.write_checksum(self.engine.as_ref()) {
             Ok((_, snapshot)) => snapshot,
             Err(error) => {
-                tracing::debug!(table = self.table.name(), %error, "no checksum was written");
+                tracing::debug!(table = self.table.name(), error = reason_of_kernel(&error), "no checksum was written");
                 snapshot
             }
         }

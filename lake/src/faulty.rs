@@ -12,11 +12,12 @@ use async_trait::async_trait;
 use futures::stream::BoxStream;
 use object_store::{
     CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt,
-    PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, memory::InMemory, path::Path,
+    PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, UploadPart, memory::InMemory, path::Path,
 };
+use tokio::sync::Semaphore;
 
 /// A store in memory.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct FaultyStore {
     inner: InMemory,
     /// Whether it overwrites where it was asked to create.
@@ -29,6 +30,15 @@ pub(crate) struct FaultyStore {
     pub(crate) puts_to_fail: AtomicUsize,
     /// This many lists fail.
     pub(crate) lists_to_fail: AtomicUsize,
+    /// This many puts wait for [`Self::release`], and take effect then.
+    pub(crate) puts_to_hold: AtomicUsize,
+    /// The same of commits alone.
+    pub(crate) commits_to_hold: AtomicUsize,
+    held: Semaphore,
+    /// This many parts of uploads fail.
+    pub(crate) parts_to_fail: Arc<AtomicUsize>,
+    /// Uploads that were aborted.
+    pub(crate) aborted: Arc<AtomicUsize>,
 }
 
 impl FaultyStore {
@@ -40,8 +50,31 @@ impl FaultyStore {
         Self { looks_first: true, ..Self::default() }
     }
 
+    /// Lets the puts go on that are held.
+    pub(crate) fn release(&self, puts: usize) {
+        self.held.add_permits(puts);
+    }
+
     pub(crate) fn objects(self: &Arc<Self>) -> Arc<dyn ObjectStore> {
         Arc::clone(self) as Arc<dyn ObjectStore>
+    }
+}
+
+impl Default for FaultyStore {
+    fn default() -> Self {
+        Self {
+            inner: InMemory::new(),
+            ignores_create: false,
+            looks_first: false,
+            answers_to_lose: AtomicUsize::new(0),
+            puts_to_fail: AtomicUsize::new(0),
+            lists_to_fail: AtomicUsize::new(0),
+            puts_to_hold: AtomicUsize::new(0),
+            commits_to_hold: AtomicUsize::new(0),
+            held: Semaphore::new(0),
+            parts_to_fail: Arc::default(),
+            aborted: Arc::default(),
+        }
     }
 }
 
@@ -62,6 +95,10 @@ fn failure() -> Error {
 #[async_trait]
 impl ObjectStore for FaultyStore {
     async fn put_opts(&self, location: &Path, payload: PutPayload, mut options: PutOptions) -> Result<PutResult> {
+        let is_commit = location.extension() == Some("json");
+        if take(&self.puts_to_hold) || (is_commit && take(&self.commits_to_hold)) {
+            self.held.acquire().await.expect("it is never closed").forget();
+        }
         if take(&self.puts_to_fail) {
             return Err(failure());
         }
@@ -76,7 +113,6 @@ impl ObjectStore for FaultyStore {
             options.mode = PutMode::Overwrite;
         }
         let result = self.inner.put_opts(location, payload, options).await?;
-        let is_commit = location.extension() == Some("json");
         if is_commit && take(&self.answers_to_lose) { Err(failure()) } else { Ok(result) }
     }
 
@@ -85,7 +121,12 @@ impl ObjectStore for FaultyStore {
         location: &Path,
         options: PutMultipartOptions,
     ) -> Result<Box<dyn MultipartUpload>> {
-        self.inner.put_multipart_opts(location, options).await
+        let inner = self.inner.put_multipart_opts(location, options).await?;
+        Ok(Box::new(FaultyUpload {
+            inner,
+            parts_to_fail: Arc::clone(&self.parts_to_fail),
+            aborted: Arc::clone(&self.aborted),
+        }))
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
@@ -109,5 +150,28 @@ impl ObjectStore for FaultyStore {
 
     async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
         self.inner.copy_opts(from, to, options).await
+    }
+}
+
+#[derive(Debug)]
+struct FaultyUpload {
+    inner: Box<dyn MultipartUpload>,
+    parts_to_fail: Arc<AtomicUsize>,
+    aborted: Arc<AtomicUsize>,
+}
+
+#[async_trait]
+impl MultipartUpload for FaultyUpload {
+    fn put_part(&mut self, part: PutPayload) -> UploadPart {
+        if take(&self.parts_to_fail) { Box::pin(async { Err(failure()) }) } else { self.inner.put_part(part) }
+    }
+
+    async fn complete(&mut self) -> Result<PutResult> {
+        self.inner.complete().await
+    }
+
+    async fn abort(&mut self) -> Result<()> {
+        self.aborted.fetch_add(1, Ordering::Relaxed);
+        self.inner.abort().await
     }
 }

@@ -3,6 +3,9 @@
 //! What always holds: a store that is opened can be reached and keeps a commit from being overwritten; one that cannot
 //! is refused at the start, within seconds, with a line that says what would be right.
 
+mod reason;
+mod upload;
+
 use std::{fmt, io, path::Path as FilePath, sync::Arc, time::Duration};
 
 use futures::{TryStreamExt, future::join_all};
@@ -11,6 +14,8 @@ use object_store::{
     aws::{AmazonS3Builder, AmazonS3ConfigKey},
     path::Path,
 };
+pub(crate) use reason::{reason, reason_of_kernel};
+pub(crate) use upload::{upload, within};
 use url::Url;
 use uuid::Uuid;
 use weir_station::config::{Secret, Section};
@@ -31,6 +36,10 @@ const PROBE_WRITERS: usize = 3;
 /// The longest that one request to S3 waits for a connection, and for its end.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The longest that anything else waits for the store, its client's own tries included. Where the client has no timeouts,
+/// as for a directory that a network mount does not answer for, this alone ends the waiting.
+pub(crate) const CALL_DEADLINE: Duration = Duration::from_secs(180);
 
 /// A request to S3 is tried this often again; whoever asked for it decides what then.
 const MOST_RETRIES: usize = 3;
@@ -251,7 +260,7 @@ impl Store {
             match create().await {
                 // Our own first attempt, when its answer was lost and the client tried again.
                 Ok(_) | Err(StoreError::AlreadyExists { .. }) => {}
-                Err(error) => return Err(unreachable(one_line(&error))),
+                Err(error) => return Err(unreachable(reason(&error))),
             }
             let second = create().await;
             if let Err(error) = self.objects.delete(&key).await {
@@ -260,7 +269,7 @@ impl Store {
             match second {
                 Err(StoreError::AlreadyExists { .. }) => self.race(config).await,
                 Ok(_) => Err(OpenError::NoConditionalPut { store: config.to_string() }),
-                Err(error) => Err(unreachable(one_line(&error))),
+                Err(error) => Err(unreachable(reason(&error))),
             }
         };
         match tokio::time::timeout(OPEN_TIMEOUT, probe).await {
@@ -291,7 +300,7 @@ impl Store {
                 Ok(stored) => stored.bytes().await,
                 Err(error) => Err(error),
             };
-            let stored = stored.map_err(|error| unreachable(one_line(&error)))?;
+            let stored = stored.map_err(|error| unreachable(reason(&error)))?;
             // None is told when the winner's answer was lost and its client asked again.
             let kept = winners.first().is_none_or(|winner| stored == winner.to_string().as_bytes());
             if winners.len() > 1 || !kept {
@@ -318,7 +327,9 @@ impl Store {
         }
         let unreachable = |reason: String| OpenError::Unreachable { store: config.to_string(), reason };
         let log = self.path(table.name()).map_err(|error| unreachable(error.to_string()))?.join("_delta_log");
-        let first = self.objects.list(Some(&log)).try_next().await.map_err(|error| unreachable(one_line(&error)))?;
+        let first = within(CALL_DEADLINE, self.objects.list(Some(&log)).try_next())
+            .await
+            .map_err(|error| unreachable(reason(&error)))?;
         Ok(first.is_some())
     }
 
@@ -365,27 +376,7 @@ fn bucket_store(config: &StoreConfig, bucket: &str) -> Result<Arc<dyn ObjectStor
         )
         .build()
         .map(|store| Arc::new(store) as Arc<dyn ObjectStore>)
-        .map_err(|error| OpenError::Unreachable { store: config.to_string(), reason: one_line(&error) })
-}
-
-/// Why the store refused, on one line: the code and message of S3's answer
-/// (<https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>), or else the innermost cause.
-fn one_line(error: &StoreError) -> String {
-    let mut innermost: &dyn std::error::Error = error;
-    while let Some(source) = innermost.source() {
-        innermost = source;
-    }
-    let answer = error.to_string();
-    let element = |name: &str| {
-        let (_, rest) = answer.split_once(&format!("<{name}>"))?;
-        rest.split_once(&format!("</{name}>")).map(|(value, _)| value)
-    };
-    let reason = match (element("Code"), element("Message")) {
-        (Some(code), Some(message)) => format!("{code}: {message}"),
-        (Some(code), None) => code.to_owned(),
-        (None, _) => innermost.to_string(),
-    };
-    reason.split_whitespace().collect::<Vec<_>>().join(" ")
+        .map_err(|error| OpenError::Unreachable { store: config.to_string(), reason: reason(&error) })
 }
 
 #[cfg(test)]

@@ -10,8 +10,8 @@ use std::{
 
 use arrow::array::RecordBatch;
 use chrono::Utc;
-use delta_kernel::{KernelError, transaction::WriteState};
-use object_store::{ObjectStore, ObjectStoreExt, path::Path};
+use delta_kernel::transaction::WriteState;
+use object_store::{ObjectStore, path::Path};
 use url::Url;
 use weir_station::crash_point;
 
@@ -20,6 +20,7 @@ use crate::{
     commit::Committed,
     delta::{Change, DeltaLog, Kind, State},
     file::{self, DataFile},
+    store::{reason, upload},
 };
 
 /// What an append came to.
@@ -46,12 +47,12 @@ pub enum CommitError {
         reason: String,
     },
     /// A data file could not be stored; nothing was committed.
-    #[error("cannot store a file of the table {}: {source}", .table.name())]
+    #[error("cannot store a file of the table {}: {reason}", .table.name())]
     Store {
         /// The table.
         table: Table,
-        /// What the store said.
-        source: object_store::Error,
+        /// What the store said, on one line.
+        reason: String,
     },
     /// The last of many attempts failed.
     #[error("no commit to the table {} in {attempts} attempts: {reason}", .table.name())]
@@ -84,12 +85,12 @@ impl CommitError {
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     /// The log cannot be read, or the store does not answer.
-    #[error("cannot read the log of the table {}: {}", .table.name(), .source.without_backtrace())]
+    #[error("cannot read the log of the table {}: {reason}", .table.name())]
     Log {
         /// The table.
         table: Table,
-        /// What the kernel said.
-        source: Box<KernelError>,
+        /// What the store or the kernel said, on one line.
+        reason: String,
     },
     /// The log names files in a way that is not understood.
     #[error("cannot read the files of the table {}: {reason}", .table.name())]
@@ -279,12 +280,12 @@ impl LakeTable {
     async fn store_files(&self, files: Vec<DataFile>) -> Result<Vec<(Path, RecordBatch)>, CommitError> {
         let mut stored = Vec::with_capacity(files.len());
         for file in files {
-            let put = self.store.put(&file.path, file.bytes.into()).await;
+            let put = upload(self.store.as_ref(), &file.path, file.bytes.into(), self.log.deadline).await;
             // Also the one whose put failed: it may have come through.
             stored.push((file.path, file.add));
-            if let Err(source) = put {
+            if let Err(error) = put {
                 self.delete(stored.iter().map(|(path, _)| path)).await;
-                return Err(CommitError::Store { table: self.table(), source });
+                return Err(CommitError::Store { table: self.table(), reason: reason(&error) });
             }
         }
         Ok(stored)

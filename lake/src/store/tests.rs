@@ -91,12 +91,3 @@ fn a_configuration_is_read_and_its_secret_is_not_shown() {
     assert_eq!(config.to_string(), "s3://b/p at http://127.0.0.1:1");
     assert!(!format!("{config:?}").contains("sesame"));
 }
-
-#[test]
-fn an_answer_of_s3_is_told_by_its_code_and_message() {
-    let answer = "status 404: <?xml?>\n<Error><Code>NoSuchBucket</Code><Message>There is\nnone</Message></Error>";
-    let error = StoreError::Generic { store: "S3", source: answer.into() };
-    assert_eq!(one_line(&error), "NoSuchBucket: There is none");
-    let error = StoreError::Generic { store: "S3", source: io::Error::other("refused").into() };
-    assert_eq!(one_line(&error), "refused");
-}

@@ -1,16 +1,20 @@
 //! Appending exactly once, on directories and on stores that fail.
 
-use std::{collections::BTreeSet, path::Path as FilePath, sync::atomic::Ordering};
+use std::{collections::BTreeSet, path::Path as FilePath, sync::atomic::Ordering, time::Duration};
 
 use arrow::{array::AsArray, compute::concat_batches, datatypes::TimestampMicrosecondType};
 use delta_kernel_default_engine::{DefaultEngineBuilder, executor::tokio::TokioMultiThreadExecutor};
 use futures::{TryStreamExt, future::join_all};
+use object_store::ObjectStoreExt;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use tempfile::{TempDir, tempdir};
+use tokio::sync::Semaphore;
 use weir_record::AccessRecord;
 
 use super::*;
-use crate::{Lake, OpenError, StoreConfig, delta::COMMITS_PER_CHECKPOINT, faulty::FaultyStore, requests};
+use crate::{
+    Lake, OpenError, StoreConfig, delta::COMMITS_PER_CHECKPOINT, faulty::FaultyStore, requests, store::CALL_DEADLINE,
+};
 
 const DAY_US: i64 = 86_400_000_000;
 
@@ -138,6 +142,40 @@ async fn a_file_that_cannot_be_stored_commits_nothing() {
     assert_eq!(table.position("w").await.unwrap(), None);
     assert!(matches!(table.append(&[rows([1])], "w", 1).await.unwrap(), Append::Committed { .. }));
     assert_eq!((times(&table).await, parquet_objects(&table).await), (vec![1], 1));
+}
+
+/// After this a store that holds a put is given up. One that does not answers from memory.
+const SOON: Duration = Duration::from_secs(1);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_that_is_given_up_and_comes_through_later_counts_once() {
+    let store = Arc::new(FaultyStore::default());
+    let mut table = table_in(&store).await;
+    table.log.deadline = SOON;
+    store.commits_to_hold.store(usize::MAX, Ordering::Relaxed);
+    let error = table.append(&[rows([1])], "w", 1).await.unwrap_err();
+    assert!(error.is_retryable() && error.to_string().contains("no answer within"), "{error}");
+    store.commits_to_hold.store(0, Ordering::Relaxed);
+    store.release(Semaphore::MAX_PERMITS);
+    table.log.deadline = CALL_DEADLINE;
+    // Either one of those that were given up has come through by now, or this one does, or they race.
+    table.append(&[rows([1])], "w", 1).await.unwrap();
+    table.append(&[rows([2])], "w", 2).await.unwrap();
+    assert_eq!(times(&table).await, [1, 2]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_that_is_given_up_loses_against_the_next_try() {
+    let store = Arc::new(FaultyStore::default());
+    let mut table = table_in(&store).await;
+    table.log.deadline = SOON;
+    store.commits_to_hold.store(1, Ordering::Relaxed);
+    // The second try is for the same version.
+    assert_eq!(table.append(&[rows([1])], "w", 1).await.unwrap(), Append::Committed { version: 1 });
+    table.log.deadline = CALL_DEADLINE;
+    store.release(1);
+    assert_eq!(table.append(&[rows([2])], "w", 2).await.unwrap(), Append::Committed { version: 2 });
+    assert_eq!((times(&table).await, parquet_objects(&table).await), (vec![1, 2], 2));
 }
 
 #[tokio::test(flavor = "multi_thread")]
