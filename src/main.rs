@@ -4,6 +4,7 @@ mod arguments;
 mod demo;
 mod endpoints;
 mod maintain;
+mod output;
 mod pending;
 mod settings;
 mod sql;

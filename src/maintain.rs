@@ -1,6 +1,6 @@
 //! `weir maintain`: does what maintenance is due, once, and tells what it did.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{cell::Cell, path::PathBuf, sync::Arc};
 
 use chrono::Utc;
 use clap::Args;
@@ -15,7 +15,7 @@ use weir_station::{
     log::{self, Destination},
 };
 
-use crate::settings::Settings;
+use crate::{output, settings::Settings};
 
 /// Arguments of `weir maintain`.
 #[derive(Args, Debug)]
@@ -78,41 +78,37 @@ pub(crate) async fn run(arguments: Maintain) -> Result<(), Failure> {
 
 async fn once(maintenance: &Maintenance, arguments: &Maintain) -> Result<(), Failure> {
     let task = Task { dry_run: arguments.dry_run, all: arguments.all, vacuum: true };
-    let mut failure = None;
+    let failure = Cell::new(None);
+    let fail = |error| failure.set(failure.take().or(Some(error)));
     for table in Table::ALL.into_iter().filter(|table| arguments.table.is_none_or(|only| only == *table)) {
-        let steps = std::cell::Cell::new(0);
+        let steps = Cell::new(0);
         let tell = |step: &Step| {
             steps.set(steps.get() + 1);
-            show(table, step, arguments.json);
+            show(table, step, arguments.json).unwrap_or_else(fail);
         };
-        let done = maintenance.table(table, task, Utc::now(), tell).await;
-        match done {
-            Ok(()) if steps.get() == 0 && !arguments.json => line(&format!("{:<9} nothing is due", table.name())),
+        match maintenance.table(table, task, Utc::now(), tell).await {
+            Ok(()) if steps.get() == 0 && !arguments.json => {
+                output::line(format!("{:<9} nothing is due", table.name())).unwrap_or_else(fail);
+            }
             Ok(()) => {}
             // The other tables are not the worse for it.
             Err(error) => {
-                let error = format!("{}: {error}", table.name());
-                tracing::warn!("{error}");
-                failure.get_or_insert(error);
+                tracing::warn!(table = table.name(), %error, "the table could not be maintained");
+                fail(Failure::running(format!("{}: {error}", table.name())));
             }
         }
     }
-    failure.map_or(Ok(()), |error| Err(Failure::running(error)))
+    failure.take().map_or(Ok(()), Err)
 }
 
-fn show(table: Table, step: &Step, as_json: bool) {
+fn show(table: Table, step: &Step, as_json: bool) -> Result<(), Failure> {
     if as_json {
         let mut object = json!(step);
         object["table"] = json!(table.name());
-        line(&object.to_string());
+        output::line(object)
     } else {
-        line(&format!("{:<9} {step}", table.name()));
+        output::line(format!("{:<9} {step}", table.name()))
     }
-}
-
-#[expect(clippy::print_stdout, reason = "what was done is this command's output")]
-fn line(text: &str) {
-    println!("{text}");
 }
 
 fn table(name: &str) -> Result<Table, String> {

@@ -13,7 +13,7 @@ use weir_station::{
     log::{self, Destination},
 };
 
-use crate::{arguments::Station, settings::Settings};
+use crate::{arguments::Station, output, settings::Settings};
 
 /// `weir gateway`.
 pub(crate) async fn gateway(arguments: Station) -> Result<(), Failure> {
@@ -47,11 +47,7 @@ pub(crate) async fn top(arguments: weir_tui::Arguments) -> Result<(), Failure> {
 pub(crate) fn check(arguments: &Station) -> Result<(), Failure> {
     let document = Document::load(arguments.config.as_deref()).map_err(Failure::usage)?;
     let (_, resolved) = Settings::read(document, None).map_err(Failure::usage)?;
-    #[expect(clippy::print_stdout, reason = "the resolved configuration is this command's output")]
-    {
-        print!("{resolved}");
-    }
-    Ok(())
+    output::line(resolved.to_string().trim_end())
 }
 
 /// How a failure of the dashboard ends the program.

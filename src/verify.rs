@@ -18,6 +18,7 @@ use weir_station::{
 
 use crate::{
     arguments::Verify,
+    output,
     sql::{self, Opened},
 };
 
@@ -27,6 +28,9 @@ const OVERFLOWS: &str = "select 'yes' from metrics where route = '__other__' lim
 /// Start of the time, as long as the cells of its date cover, that a row falls into.
 const BUCKET: &str = "to_timestamp_micros(cast(time as bigint) - ((cast(time as bigint) % coalesce(width, 10000000)) \
                       + coalesce(width, 10000000)) % coalesce(width, 10000000))";
+
+/// Ends the names of columns that hold a distribution.
+const DISTRIBUTION: &str = "_distribution";
 
 /// What the cells of metrics are told apart by, beside their time.
 const KEY: &str = "coalesce(api, '') as api, coalesce(stage, '') as stage, coalesce(route, '') as route, \
@@ -53,12 +57,12 @@ pub(crate) async fn run(arguments: Verify) -> Result<(), Failure> {
         let difference = first_text(&target, &sql).await?;
         let seen = first_text(&target, seen).await?.unwrap_or_default();
         let checked = Checked { name: name.to_owned(), seen, difference, elapsed: begun.elapsed() };
-        show(&checked, arguments.json);
+        show(&checked, arguments.json)?;
         all.push(checked);
     }
     for table in Table::ALL {
         let checked = files(&lake, table).await?;
-        show(&checked, arguments.json);
+        show(&checked, arguments.json)?;
         all.push(checked);
     }
     match all.into_iter().find_map(|checked| Some((checked.name, checked.difference?))) {
@@ -99,17 +103,15 @@ async fn files(lake: &Lake, table: Table) -> Result<Checked, Failure> {
     })
 }
 
-#[expect(clippy::print_stdout, reason = "what was checked is this command's output")]
-fn show(checked: &Checked, as_json: bool) {
+fn show(checked: &Checked, as_json: bool) -> Result<(), Failure> {
     let Checked { name, seen, difference, elapsed } = checked;
     if as_json {
         let ok = difference.is_none();
         let elapsed_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
-        let line = json!({"check": name, "ok": ok, "seen": seen, "difference": difference, "elapsed_ms": elapsed_ms});
-        println!("{line}");
+        output::line(json!({"check": name, "ok": ok, "seen": seen, "difference": difference, "elapsed_ms": elapsed_ms}))
     } else {
         let verdict = if difference.is_none() { "ok     " } else { "DIFFERS" };
-        println!("{verdict}  {name:<46}  {seen}  ({:.1} s)", elapsed.as_secs_f64());
+        output::line(format!("{verdict}  {name:<46}  {seen}  ({:.1} s)", elapsed.as_secs_f64()))
     }
 }
 
@@ -181,7 +183,7 @@ fn stored_differences(table: &str, signal: &str, some_removed: bool) -> String {
     )
 }
 
-/// Requests added up anew, against the cells: every count of every key, and how many latencies the sketches hold.
+/// Requests added up anew, against the cells: every count and every distribution of every key.
 ///
 /// Cells are compared by the coarsest time that those of their date cover, and from the date on that both tables have.
 fn metrics_differences(overflows: bool, from: Option<&str>) -> String {
@@ -189,6 +191,11 @@ fn metrics_differences(overflows: bool, from: Option<&str>) -> String {
         ("requests".to_owned(), "count(*)".to_owned(), "sum(requests)".to_owned()),
         ("sketched".to_owned(), "count(*)".to_owned(), "coalesce(sum(sketch_count(latency)), 0)".to_owned()),
     ];
+    // Whole distributions: two sketches of the same values are the same bytes.
+    columns.extend(["latency", "integration_latency", "authorizer_latency"].map(|name| {
+        let text = |sketch: String| format!("coalesce(encode({sketch}, 'base64'), '')");
+        (format!("{name}{DISTRIBUTION}"), text(format!("sketch_of({name}_us)")), text(format!("sketch_merge({name})")))
+    }));
     let timed = ["integration_latency", "authorizer_latency"];
     columns.extend(
         timed.map(|name| {
@@ -215,10 +222,14 @@ fn metrics_differences(overflows: bool, from: Option<&str>) -> String {
         let counts: Vec<_> = columns.iter().map(|(name, ..)| format!("{side}.{name}")).collect();
         format!("concat_ws(' ', {})", counts.join(", "))
     };
-    let shown: Vec<_> = columns
-        .iter()
-        .map(|(name, ..)| format!("case when r.{name} is distinct from m.{name} then concat(' {name} ', coalesce(r.{name}, 0), ' and ', coalesce(m.{name}, 0)) else '' end"))
-        .collect();
+    let shown = columns.iter().map(|(name, ..)| {
+        let words = match name.strip_suffix(DISTRIBUTION) {
+            Some(of) => format!("' other percentiles of {of}'"),
+            None => format!("concat(' {name} ', coalesce(r.{name}, 0), ' and ', coalesce(m.{name}, 0))"),
+        };
+        format!("case when r.{name} is distinct from m.{name} then {words} else '' end")
+    });
+    let shown: Vec<_> = shown.collect();
     let bucket = if overflows { "'all'" } else { BUCKET };
     let from = from.map_or_else(String::new, |date| format!("where date >= date '{date}'"));
     let key = if overflows { "'' as api, '' as stage, '' as route, '' as method" } else { KEY };

@@ -1,4 +1,4 @@
-//! The aggregates `sketch_merge`, `p50`, `p90`, `p99` and `p999`, as DataFusion sees them.
+//! The aggregates `sketch_merge`, `sketch_of`, `p50`, `p90`, `p99` and `p999`, as DataFusion sees them.
 
 use std::{
     hash::{Hash, Hasher},
@@ -16,14 +16,15 @@ use datafusion::{
 };
 
 use super::{
-    coerce_sketch,
-    groups::{Answer, Groups, OneGroup},
+    coerce_sketch, coerce_value,
+    groups::{Answer, Groups, Input, OneGroup},
 };
 
-/// An aggregate over a column of sketches. Its name tells it from the others.
+/// An aggregate over a column of sketches, or of values. Its name tells it from the others.
 #[derive(Clone, Debug)]
 pub(super) struct SketchAggregate {
     name: &'static str,
+    input: Input,
     answer: Answer,
     signature: Signature,
 }
@@ -31,20 +32,25 @@ pub(super) struct SketchAggregate {
 impl SketchAggregate {
     /// `sketch_merge`.
     pub(super) fn merge() -> Self {
-        Self::new("sketch_merge", Answer::Sketch)
+        Self::new("sketch_merge", Input::Sketches, Answer::Sketch)
+    }
+
+    /// `sketch_of`.
+    pub(super) fn of() -> Self {
+        Self::new("sketch_of", Input::Values, Answer::Sketch)
     }
 
     /// A quantile under a name of its own.
     pub(super) fn quantile(name: &'static str, quantile: f64) -> Self {
-        Self::new(name, Answer::Quantile(quantile))
+        Self::new(name, Input::Sketches, Answer::Quantile(quantile))
     }
 
-    fn new(name: &'static str, answer: Answer) -> Self {
-        Self { name, answer, signature: Signature::user_defined(Volatility::Immutable) }
+    fn new(name: &'static str, input: Input, answer: Answer) -> Self {
+        Self { name, input, answer, signature: Signature::user_defined(Volatility::Immutable) }
     }
 
     fn groups(&self) -> Groups {
-        Groups::new(self.name, self.answer)
+        Groups::new(self.name, self.input, self.answer)
     }
 }
 
@@ -72,10 +78,17 @@ impl AggregateUDFImpl for SketchAggregate {
     }
 
     fn coerce_types(&self, arg_types: &[DataType]) -> Result<Vec<DataType>> {
-        let [sketch] = arg_types else {
-            return plan_err!("{} takes one argument, a sketch; {} were given", self.name, arg_types.len());
+        let wanted = match self.input {
+            Input::Sketches => "a sketch",
+            Input::Values => "whole numbers",
         };
-        Ok(vec![coerce_sketch(self.name, sketch)?])
+        let [given] = arg_types else {
+            return plan_err!("{} takes one argument, {wanted}; {} were given", self.name, arg_types.len());
+        };
+        Ok(vec![match self.input {
+            Input::Sketches => coerce_sketch(self.name, given)?,
+            Input::Values => coerce_value(self.name, given)?,
+        }])
     }
 
     fn return_type(&self, _arg_types: &[DataType]) -> Result<DataType> {

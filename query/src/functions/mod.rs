@@ -3,6 +3,7 @@
 //! | function | gives |
 //! |---|---|
 //! | `sketch_merge(sketch)`, aggregate | one sketch of all values |
+//! | `sketch_of(bigint)`, aggregate | a sketch of values, µs |
 //! | `p50(sketch)`, `p90`, `p99`, `p999`, aggregates | that quantile of all values, µs |
 //! | `sketch_quantile(sketch, q)` | the quantile q, 0 to 1, µs |
 //! | `sketch_count(sketch)` | how many values |
@@ -34,7 +35,8 @@ use scalar::{SketchFunction, SketchQuantile};
 pub(crate) fn aggregates() -> Vec<Arc<AggregateUDF>> {
     let quantiles = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p999", 0.999)];
     let quantiles = quantiles.into_iter().map(|(name, quantile)| SketchAggregate::quantile(name, quantile));
-    std::iter::once(SketchAggregate::merge()).chain(quantiles).map(|function| Arc::new(function.into())).collect()
+    let sketches = [SketchAggregate::merge(), SketchAggregate::of()];
+    sketches.into_iter().chain(quantiles).map(|function| Arc::new(function.into())).collect()
 }
 
 /// The scalar functions, ready to be registered.
@@ -54,6 +56,17 @@ fn coerce_sketch(function: &str, given: &DataType) -> Result<DataType> {
         other => plan_err!(
             "{function} takes a sketch, such as the column latency of the table metrics; this argument is of type {other}"
         ),
+    }
+}
+
+/// The type that a value is cast to.
+fn coerce_value(function: &str, given: &DataType) -> Result<DataType> {
+    if given.is_integer() || given.is_null() {
+        Ok(DataType::Int64)
+    } else {
+        plan_err!(
+            "{function} takes whole numbers, such as the column latency_us of the table requests; this argument is of type {given}"
+        )
     }
 }
 

@@ -172,3 +172,34 @@ async fn a_quantile_beyond_zero_and_one_is_an_error() {
     let error = ask(&context, "SELECT sketch_quantile(latency, 99) FROM metrics").await.unwrap_err().to_string();
     assert!(error.contains("must be from 0 to 1, and is 99"), "{error}");
 }
+
+#[tokio::test]
+async fn a_sketch_of_values_is_the_sketch_that_recorded_them() {
+    let context = context();
+    let values: Vec<Option<i64>> = (0..20_000).map(|row| (row % 7 != 0).then_some(row * 31 - 50)).collect();
+    let groups: Vec<&str> = (0..20_000).map(|row| if row % 400 == 0 { "few" } else { "many" }).collect();
+    let mut expected = [Sketch::new(), Sketch::new()];
+    for (value, group) in values.iter().zip(&groups) {
+        if let Some(value) = value {
+            expected[usize::from(*group == "many")].record(u64::try_from(*value).unwrap_or(0));
+        }
+    }
+    let columns: [(&str, ArrayRef); 2] =
+        [("route", Arc::new(StringArray::from(groups))), ("latency_us", Arc::new(Int64Array::from(values)))];
+    context.register_batch("requests", RecordBatch::try_from_iter(columns).unwrap()).unwrap();
+    let answer =
+        ask(&context, "SELECT sketch_of(latency_us) FROM requests GROUP BY route ORDER BY route").await.unwrap();
+    let sketches = answer.iter().flat_map(|batch| {
+        let column = batch.column(0).as_any().downcast_ref::<BinaryArray>().unwrap();
+        column.iter().map(|bytes| Sketch::from_bytes(bytes.unwrap()).unwrap()).collect::<Vec<_>>()
+    });
+    assert_eq!(sketches.collect::<Vec<_>>(), expected);
+    let all = "SELECT sketch_count(sketch_of(latency_us)) FROM requests";
+    assert_eq!(numbers(&context, all).await, [Some(i64::try_from(expected[0].count() + expected[1].count()).unwrap())]);
+    assert_eq!(
+        numbers(&context, "SELECT sketch_count(sketch_of(latency_us)) FROM requests WHERE route = 'none'").await,
+        [None]
+    );
+    let error = ask(&context, "SELECT sketch_of(route) FROM requests").await.unwrap_err().to_string();
+    assert!(error.contains("whole numbers"), "{error}");
+}
