@@ -11,7 +11,7 @@ use clap::Subcommand;
 use serde_json::{Value, json};
 use weir_collector::{
     Signal,
-    wal::{Frame, Wal, WalError, WalReader, Walked},
+    wal::{Damage, Frame, Wal, WalError, WalReader, Walked},
 };
 use weir_record::{line, otlp};
 use weir_station::exit::Failure;
@@ -97,7 +97,7 @@ fn open(directory: &Path) -> Result<WalReader, Failure> {
 struct Segment {
     name: String,
     bytes: u64,
-    note_bytes: u64,
+    note_bytes: Option<u64>,
     first: u64,
     last: Option<u64>,
     frames: u64,
@@ -139,7 +139,8 @@ fn inspect(log: &WalReader, as_json: bool) -> Result<(), WalkError> {
                     segment.frames += 1;
                 }
             }
-            Walked::Damaged(error) => segment.get_or_insert_default().damage.push(error.to_string()),
+            Walked::Damaged(damage) => segment.get_or_insert_default().damage.push(damage.to_string()),
+            Walked::TornTail(damage) => segment.get_or_insert_default().damage.push(torn(damage)),
         }
         Ok::<_, WalkError>(())
     })?;
@@ -149,6 +150,15 @@ fn inspect(log: &WalReader, as_json: bool) -> Result<(), WalkError> {
     Ok(())
 }
 
+/// What is said of the end of a log.
+fn torn(tail: &Damage) -> String {
+    let Damage { segment, offset, bytes, .. } = tail;
+    let segment = segment.display();
+    format!(
+        "{segment} is damaged at byte {offset}: its last {bytes} bytes are a write that was interrupted, and that nobody was answered for"
+    )
+}
+
 fn verify(log: &WalReader) -> Result<(), Failure> {
     let (mut frames, mut damage) = (0_u64, Vec::new());
     let walked = log.walk(|walked| {
@@ -156,11 +166,12 @@ fn verify(log: &WalReader) -> Result<(), Failure> {
             Walked::Segment { .. } => {}
             Walked::Frame(frame) => {
                 frames += 1;
-                if let Err(reason) = records(&frame) {
+                if let Err(reason) = records(frame) {
                     damage.push(format!("the message at position {} does not decode: {reason}", frame.position));
                 }
             }
-            Walked::Damaged(error) => damage.push(error.to_string()),
+            Walked::Damaged(found) => damage.push(found.to_string()),
+            Walked::TornTail(tail) => damage.push(torn(tail)),
         }
         Ok::<_, WalkError>(())
     });
@@ -172,10 +183,7 @@ fn verify(log: &WalReader) -> Result<(), Failure> {
         }
         return Ok(());
     }
-    damage.push(format!(
-        "{frames} messages are intact; the collector sets damage aside at its start (a torn end is a write that was \
-         interrupted, and that nobody was answered for)"
-    ));
+    damage.push(format!("{frames} messages are intact; the collector reads on behind damage, and counts what is lost"));
     Err(Failure::running(damage.join("\n")))
 }
 
@@ -190,10 +198,11 @@ fn export(
             Walked::Frame(frame)
                 if positions.contains(&frame.position.get()) && frame.position.get() > *positions.start() =>
             {
-                writeln!(output, "{}", exported(&frame, raw))?;
+                writeln!(output, "{}", exported(frame, raw))?;
             }
             Walked::Frame(_) | Walked::Segment { .. } => {}
-            Walked::Damaged(error) => writeln!(output, "{}", json!({ "damaged": error.to_string() }))?,
+            Walked::Damaged(damage) => writeln!(output, "{}", json!({ "damaged": damage.to_string() }))?,
+            Walked::TornTail(tail) => writeln!(output, "{}", json!({ "damaged": torn(tail) }))?,
         }
         Ok::<_, WalkError>(())
     })?;

@@ -63,6 +63,7 @@ async fn catch_up(pending: &Arc<Pending>, log: &WriterHandle) -> Result<(), Repl
         }
         if pending.caught_up(through) {
             let frames = turn.replayer.frames();
+            turn.replayer.end(pending);
             if frames > 0 {
                 tracing::info!(frames, elapsed_ms = begun.elapsed().as_millis(), "read the backlog from the log");
             }

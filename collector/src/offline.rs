@@ -43,6 +43,7 @@ impl Offline {
                 return Err(ReplayError::TooMuch { limit_bytes: LIMIT_BYTES });
             }
         }
+        replayer.end(&pending);
         Ok(Self { writer_id, pending })
     }
 }

@@ -164,7 +164,7 @@ impl Pending {
         self.lock().open.count_duplicate(message);
     }
 
-    /// Counts frames that opening the log found damaged. It is committed with the next frame.
+    /// Counts frames that are damaged behind all others. It is committed with the next frame.
     pub fn count_damaged(&self, frames: u64) {
         self.lock().open.count_damaged(&self.writer_id, frames);
     }

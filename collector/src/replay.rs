@@ -7,7 +7,7 @@ use crate::{
     Message, Pending, Signal,
     pending::Committed,
     sources::Sources,
-    wal::{Entry, Frame, Position, WalError},
+    wal::{Damage, Entry, Frame, Position, WalError},
     writer::{self, take},
 };
 
@@ -102,10 +102,27 @@ impl Replayer {
                     self.load(&frame, pending);
                 }
             }
-            Entry::Damaged(damage) if damage.after >= self.after.max(self.position) => {
-                self.damaged_frames += 1;
-            }
-            Entry::Damaged(_) => {}
+            Entry::Damaged(damage) => self.count(&damage),
+        }
+    }
+
+    /// Counts the frames that damage took, but for those that were counted or committed before.
+    fn count(&mut self, damage: &Damage) {
+        let known = self.position().max(damage.after);
+        let beyond = damage.next.map_or(damage.lost_frames, |next| next.get().saturating_sub(known.get() + 1));
+        let lost_frames = damage.lost_frames.min(beyond);
+        if lost_frames > 0 {
+            let Damage { segment, offset, bytes, what, after, .. } = damage;
+            tracing::error!(segment = %segment.display(), offset, bytes, what, %after, lost_frames, "the log is damaged");
+            self.damaged_frames += lost_frames;
+            self.position = damage.next.map_or(self.position, |next| next.previous());
+        }
+    }
+
+    /// Ends the reading: counts what was damaged behind the last frame.
+    pub fn end(self, pending: &Pending) {
+        if self.damaged_frames > 0 {
+            pending.count_damaged(self.damaged_frames);
         }
     }
 

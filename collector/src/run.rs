@@ -126,11 +126,11 @@ impl Collector {
         })?;
         tracing::info!(?opened, directory = %config.wal.display(), "write-ahead log opened");
         let sources = known_sources(&wal)?;
+        if opened.damaged_places > 0 {
+            begin_afresh(&mut wal, &sources)?;
+        }
         let writer_id = wal.writer_id().to_owned();
         let pending = Arc::new(Pending::unknown(&writer_id, opened.next.previous(), config.pending_bytes()));
-        if opened.lost_frames > 0 {
-            pending.count_damaged(opened.lost_frames);
-        }
         let (counters, flusher) = (Arc::new(Counters::default()), Arc::new(SetOnce::new()));
         let mut tables = Tables {
             store: config.store,
@@ -247,17 +247,20 @@ impl Collector {
     }
 }
 
-/// Which batches were taken before. The newest segment's note and its frames tell it; when the note is gone, all that
-/// the log holds has to be read.
+/// Which batches were taken before. The newest segment's note and its frames tell it.
 fn known_sources(wal: &Wal) -> Result<Sources, WalError> {
     let (note, frames) = wal.replay_newest()?;
-    match note {
-        Some(note) => replay::sources(Some(&note), frames),
-        None => {
-            let (note, frames) = wal.replay(Position::default())?;
-            replay::sources(note.as_deref(), frames)
-        }
+    replay::sources(note.as_deref(), frames)
+}
+
+/// Leaves a damaged segment behind. If its head is what is damaged, then only the segments before it tell which batches
+/// were taken, and they are deleted one day.
+fn begin_afresh(wal: &mut Wal, sources: &Sources) -> Result<(), WalError> {
+    match wal.rotate(&sources.to_note()) {
+        Err(error) if error.is_retryable() => tracing::warn!(%error, "the log goes on in the damaged segment"),
+        rotated => return rotated,
     }
+    Ok(())
 }
 
 /// Opens the tables, and has the log go on after what they have committed of it. When the store does not answer at

@@ -7,6 +7,10 @@ use std::{
 
 use super::{MOST_FRAME_BYTES, lock::Holder};
 
+/// Said of files that an older Weir wrote.
+pub(super) const OLD_VERSION: &str = "an older version of Weir wrote it, which this one cannot read; let that version commit what \
+                                      is in the log, then move the directory away";
+
 /// An operation on the log that failed.
 #[derive(Debug, thiserror::Error)]
 pub enum WalError {

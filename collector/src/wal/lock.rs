@@ -3,7 +3,8 @@
 use std::{
     fmt,
     fs::{self, File, OpenOptions},
-    io::{self, Write},
+    io,
+    os::unix::fs::FileExt,
     path::Path,
 };
 
@@ -32,26 +33,46 @@ impl fmt::Display for Holder {
     }
 }
 
+/// What a lock is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// To write: for one process alone.
+    Write,
+    /// To read: for any number, while nobody writes.
+    Read,
+}
+
 /// A lock, held while this lives.
 #[derive(Debug)]
-pub(super) struct Lock {
+pub struct Lock {
     _file: File,
 }
 
 impl Lock {
+    pub(super) fn take(directory: &Path, access: Access) -> Result<Self, WalError> {
+        match access {
+            Access::Write => Self::exclusive(directory),
+            Access::Read => Self::shared(directory),
+        }
+    }
+
     /// The lock of the one writer. Leaves its pid, for whoever is refused.
-    pub(super) fn exclusive(directory: &Path) -> Result<Self, WalError> {
+    fn exclusive(directory: &Path) -> Result<Self, WalError> {
         let path = directory.join(LOCK);
         let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
-        let mut file = opened.map_err(|error| WalError::io("open", &path, error))?;
+        let file = opened.map_err(|error| WalError::io("open", &path, error))?;
         take(directory, &file, FlockOperation::NonBlockingLockExclusive)?;
-        let written = file.set_len(0).and_then(|()| write!(file, "{}", std::process::id()));
-        written.map_err(|error| WalError::io("write", &path, error))?;
-        Ok(Self { _file: file })
+        let pid = std::process::id().to_string();
+        // In place of the last one: a full disk has room for that.
+        let written = file.write_all_at(pid.as_bytes(), 0).and_then(|()| file.set_len(pid.len() as u64));
+        match written.map_err(|error| WalError::io("write", &path, error).or_no_space()) {
+            Ok(()) | Err(WalError::NoSpace { .. }) => Ok(Self { _file: file }),
+            Err(error) => Err(error),
+        }
     }
 
     /// The lock of a reader. Writes nothing, so the directory may be read-only.
-    pub(super) fn shared(directory: &Path) -> Result<Self, WalError> {
+    fn shared(directory: &Path) -> Result<Self, WalError> {
         let path = directory.join(LOCK);
         let file = File::open(&path).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => WalError::Missing { directory: directory.to_owned() },

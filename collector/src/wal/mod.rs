@@ -8,33 +8,36 @@
 //! | file | holds |
 //! |---|---|
 //! | `lock` | the lock of the one process that may write; its pid as text |
-//! | `writer-id` | a name for this log, made once |
+//! | `writer-id` | a name for this log and the marker of its frames, made once (`identity.rs`) |
 //! | `00000000000000000042.wal` | the segment whose first frame is 42: a head with the note (`segment.rs`), then frames |
-//! | `00000000000000000042.cut-1` | a tail that was cut from it |
-//! | `00000000000000000042.damaged-1` | what it was before damage was taken out of it |
+//! | `00000000000000000042.cut-1` | a tail that was cut from it, the first 64 MiB of it |
+//! | `00000000000000000042.damaged-1` | the segment, damaged, when nobody needs it any more |
 //!
 //! | bytes of a frame | what (numbers little endian) |
 //! |---|---|
-//! | 0 to 4 | length of all that follows the checksum; a frame has at most [`MOST_FRAME_BYTES`] |
-//! | 4 to 8 | CRC32C of all that follows |
-//! | 8 to 16 | position |
-//! | 16 | kind, the owner's |
-//! | 17 to 25 | time of arrival, microseconds since the Unix epoch |
-//! | 25 to … | body |
+//! | 0 to 8 | the log's marker: random, and known to nobody else |
+//! | 8 to 12 | CRC32C of all that follows |
+//! | 12 to 16 | length of all that follows; a frame has at most [`MOST_FRAME_BYTES`] |
+//! | 16 to 24 | position |
+//! | 24 | kind, the owner's |
+//! | 25 to 33 | time of arrival, microseconds since the Unix epoch |
+//! | 33 to … | body |
 //!
 //! What always holds: after [`Wal::sync`] returns, its frames survive the process and the machine; an error of an
 //! fsync or a write ends the log, and is never tried again as if nothing had been (the pages may be gone); a torn or
-//! damaged frame is never returned. Segments take at most the budget and one note (I7). A full disk is no failure: what
-//! was not yet on it is forgotten, and its owner told so.
+//! damaged frame is never returned, nor one that a sender wrote into a body. Segments take at most the budget and one
+//! note (I7). A full disk is no failure: what was not yet on it is forgotten, and its owner told so.
 //!
-//! What opening finds wrong is mended, logged and counted ([`Opened`]), and what it takes out is kept aside, beyond the
-//! budget, until somebody deletes it. A tail behind which no intact frame stands is a write that was interrupted: it
-//! is cut. Damage anywhere else takes the damaged frames out, whose positions stay missing, and leaves the others.
-//! A damaged head cannot be mended, since nobody else has its note: opening says so, and which file it is.
+//! Opening reads the newest segment alone. A tail of it behind which no intact frame stands is a write that was
+//! interrupted: it is cut. Any other damage stays where it is. Whoever reads a segment is told of its damage, how many
+//! frames it took, and goes on behind it ([`Damage`]); a damaged head takes only the note. A segment in which damage was
+//! met is not deleted when its time has come, but kept aside, beyond the budget, until somebody deletes it.
 
+mod disk;
 mod durable;
 mod error;
 mod frame;
+mod identity;
 mod lock;
 mod reader;
 mod replay;
@@ -44,20 +47,21 @@ mod tests;
 mod walk;
 
 use std::{
-    fs::{self, File},
-    io::{self, Write},
+    io,
     path::{Path, PathBuf},
 };
 
 use bytes::Bytes;
+pub use disk::{Disk, DiskFile, System};
 pub use error::WalError;
 pub use frame::{Frame, MOST_FRAME_BYTES, Position};
-pub use lock::Holder;
-use lock::Lock;
+use identity::Identity;
+pub use lock::{Access, Holder, Lock};
+use reader::{FrameReader, Read};
+use replay::Through;
 pub use replay::{Damage, Entry, Replay};
-
-use segment::Segment;
-pub use walk::Walked;
+use segment::{Head, Segment};
+pub use walk::{WalReader, Walked};
 use weir_station::crash_point;
 
 /// Encoded frames are handed to the system when they are this many bytes, and at each sync.
@@ -87,59 +91,47 @@ pub struct Opened {
     pub bytes: u64,
     /// Bytes cut from the end: frames that were being written when the process ended, and that nobody was answered for.
     pub cut_bytes: u64,
-    /// Segments that damaged frames were taken out of.
-    pub damaged_segments: usize,
-    /// Frames that are missing in them, as far as the positions tell.
-    pub lost_frames: u64,
+    /// Places of the newest segment that are damaged. Of the older ones nothing is known until they are read.
+    pub damaged_places: usize,
 }
 
 /// A log, open for writing. Blocks: its owner runs it on a thread of its own.
 #[derive(Debug)]
-pub struct Wal {
+pub struct Wal<D: Disk = System> {
+    disk: D,
     config: WalConfig,
-    writer_id: String,
+    identity: Identity,
     /// Oldest first; the last one is written to. Never empty.
     segments: Vec<Segment>,
-    file: File,
+    file: D::File,
     /// Frames that are encoded and not yet handed to the system.
     buffer: Vec<u8>,
-    next: Position,
-    /// Length of the segment that is written to, and the next position, when all was on disk.
-    synced: (u64, Position),
+    end: End,
+    /// Where the log ended when all was on disk.
+    synced: End,
     failed: bool,
-    _lock: Lock,
+    _lock: D::Lock,
+}
+
+/// Where a log ends.
+#[derive(Clone, Copy, Debug)]
+struct End {
+    /// Length of the segment that is written to.
+    length: u64,
+    /// The last frame; 0 when there was none, or when it is not known.
+    last: Position,
+    /// The next one: positions may have been skipped between the two.
+    next: Position,
 }
 
 impl Wal {
-    /// Opens the log in a directory, or begins one. Reads all of it, and mends what it finds wrong.
+    /// Opens the log in a directory, or begins one. Reads the newest segment, and cuts from it what an interrupted write
+    /// left.
     ///
     /// # Errors
-    /// When another process has it, a segment's head is damaged, or the files cannot be used.
+    /// When another process has it, an older version of Weir wrote it, or the files cannot be used.
     pub fn open(config: WalConfig) -> Result<(Self, Opened), WalError> {
-        let directory = &config.directory;
-        durable::create_directory(directory)?;
-        let lock = Lock::exclusive(directory)?;
-        durable::remove_unfinished(directory)?;
-        let mut segments = segment::list(directory)?;
-        let writer_id = writer_id(directory, segments.is_empty())?;
-        if segments.is_empty() {
-            segments.push(Segment::create(directory, Position::new(1), &[])?);
-        }
-        let mut opened = mend(&mut segments)?;
-        let last = segments.last().expect("there is at least the one made above");
-        let file = last.open_to_append()?;
-        // A killed process may have written frames without syncing them. They are read now, and their batches count as
-        // taken; so they must be on disk before anybody is told that.
-        file.sync_all().map_err(|error| WalError::io("fsync", last.path(), error))?;
-        durable::sync_directory(directory)?;
-        opened.first = segments[0].first();
-        opened.segments = segments.len();
-        opened.bytes = segments.iter().map(Segment::length).sum();
-        let next = opened.next;
-        let synced = (last.length(), next);
-        let wal =
-            Self { config, writer_id, segments, file, buffer: Vec::new(), next, synced, failed: false, _lock: lock };
-        Ok((wal, opened))
+        Self::open_on(System, config)
     }
 
     /// Opens the log in a directory for reading, while no process writes it.
@@ -147,14 +139,50 @@ impl Wal {
     /// # Errors
     /// [`WalError::InUse`] when one does, [`WalError::Missing`] when there is no log; or when the files cannot be read.
     pub fn read(directory: &Path) -> Result<WalReader, WalError> {
-        let lock = Lock::shared(directory)?;
-        Ok(WalReader { writer_id: read_writer_id(directory)?, segments: segment::list(directory)?, _lock: lock })
+        WalReader::open_on(System, directory)
+    }
+}
+
+impl<D: Disk> Wal<D> {
+    /// As [`Wal::open`], on this disk.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open_on(disk: D, config: WalConfig) -> Result<(Self, Opened), WalError> {
+        let directory = &config.directory;
+        disk.create_directory(directory).map_err(|error| WalError::io("create", directory, error))?;
+        let lock = disk.lock(directory, Access::Write)?;
+        durable::remove_unfinished(&disk, directory)?;
+        let mut segments = segment::list(&disk, directory)?;
+        let identity = Identity::open(&disk, directory, segments.is_empty())?;
+        segments.iter().try_for_each(|segment| segment.check_version(&disk))?;
+        let mut newest = match segments.pop() {
+            Some(newest) => newest,
+            None => {
+                let head = Head { first: Position::new(1), previous: Position::default(), note: Bytes::new() };
+                Segment::create(&disk, directory, &head, None)?
+            }
+        };
+        let (end, mut opened) = recover(&disk, &identity, &mut newest)?;
+        let mut file = newest.open_to_append(&disk)?;
+        // A killed process may have written frames without syncing them. They are read now, and their batches count as
+        // taken; so they must be on disk before anybody is told that.
+        file.sync().map_err(|error| WalError::io("fsync", newest.path(), error))?;
+        durable::sync_directory(&disk, directory)?;
+        segments.push(newest);
+        opened.first = segments[0].first();
+        opened.next = end.next;
+        opened.segments = segments.len();
+        opened.bytes = segments.iter().map(Segment::length).sum();
+        let (synced, buffer) = (end, Vec::new());
+        let wal = Self { disk, config, identity, segments, file, buffer, end, synced, failed: false, _lock: lock };
+        Ok((wal, opened))
     }
 
     /// The name of this log: a UUID.
     #[must_use]
     pub fn writer_id(&self) -> &str {
-        &self.writer_id
+        &self.identity.writer_id
     }
 
     /// Bytes that all segments take.
@@ -163,11 +191,11 @@ impl Wal {
         self.segments.iter().map(Segment::length).sum()
     }
 
-    /// As [`Self::replay`], of the newest segment only.
+    /// As [`Self::replay`], of the newest segment only; of those from the last intact note on, if it has none.
     ///
     /// # Errors
-    /// When the segment's head cannot be read.
-    pub fn replay_newest(&self) -> Result<(Option<Bytes>, Replay), WalError> {
+    /// When a file cannot be read.
+    pub fn replay_newest(&self) -> Result<(Option<Bytes>, Replay<D>), WalError> {
         self.replay(self.segments.last().map_or(Position::default(), Segment::first))
     }
 
@@ -185,10 +213,9 @@ impl Wal {
         if self.bytes() + frame_bytes > self.config.budget_bytes {
             return Err(WalError::Full { budget_bytes: self.config.budget_bytes });
         }
-        let position = self.next;
-        frame::encode(&mut self.buffer, position, kind, received_us, body);
-        self.next = position.next();
-        self.current().grow(frame_bytes);
+        let position = self.end.next;
+        frame::encode(&mut self.buffer, self.identity.marker, position, kind, received_us, body);
+        self.set_end(End { length: self.end.length + frame_bytes, last: position, next: position.next() });
         if self.buffer.len() >= BUFFER_BYTES {
             self.write()?;
         }
@@ -203,10 +230,11 @@ impl Wal {
     pub fn sync(&mut self) -> Result<Position, WalError> {
         self.check()?;
         self.write()?;
-        let synced = self.file.sync_data();
+        crash_point!("wal::written");
+        let synced = self.file.sync();
         self.fail_on(synced, "fsync")?;
-        self.synced = (self.current().length(), self.next);
-        Ok(self.next.previous())
+        self.synced = self.end;
+        Ok(self.end.next.previous())
     }
 
     /// Whether the segment that is written to is full.
@@ -221,16 +249,24 @@ impl Wal {
     /// When the system refuses; the log has failed then.
     pub fn rotate(&mut self, note: &[u8]) -> Result<(), WalError> {
         self.sync()?;
-        let begun = Segment::create(&self.config.directory, self.next, note)
-            .and_then(|segment| Ok((segment.open_to_append()?, segment)))
+        self.begin_segment(self.end.next, note)
+    }
+
+    fn begin_segment(&mut self, next: Position, note: &[u8]) -> Result<(), WalError> {
+        let last = self.end.last;
+        let head = Head { first: next, previous: last, note: Bytes::copy_from_slice(note) };
+        // A segment without frames has its name from the same position: the new one stands in its place.
+        let replaced = self.segments.last().filter(|segment| segment.first() == next);
+        let (file, begun) = Segment::create(&self.disk, &self.config.directory, &head, replaced)
+            .and_then(|segment| Ok((segment.open_to_append(&self.disk)?, segment)))
             .map_err(WalError::or_no_space)
             .inspect_err(|error| self.failed = !error.is_retryable())?;
         crash_point!("wal::segment_created");
-        // A segment without frames has its name from the same position: the new one stands in its place.
-        self.segments.pop_if(|last| last.first() == begun.1.first());
-        self.file = begun.0;
-        self.synced = (begun.1.length(), self.next);
-        self.segments.push(begun.1);
+        self.segments.pop_if(|segment| segment.first() == next);
+        self.file = file;
+        self.end = End { length: begun.length(), last, next };
+        self.synced = self.end;
+        self.segments.push(begun);
         Ok(())
     }
 
@@ -240,17 +276,17 @@ impl Wal {
     /// # Errors
     /// As [`Self::rotate`].
     pub fn skip_past(&mut self, committed: Position, note: &[u8]) -> Result<(), WalError> {
-        if committed < self.next {
+        if committed < self.end.next {
             return Ok(());
         }
-        let (committed, next) = (committed.get(), self.next.get());
+        let (committed, next) = (committed.get(), self.end.next.get());
         tracing::error!(committed, next, "the tables have committed frames that the log does not have; it skips them");
         self.sync()?;
-        self.next = Position::new(committed).next();
-        self.rotate(note)
+        self.begin_segment(Position::new(committed).next(), note)
     }
 
-    /// Deletes the segments whose frames all stand at or before a position. The one that is written to stays.
+    /// Deletes the segments whose frames all stand at or before a position; those in which damage was met are kept aside.
+    /// The one that is written to stays.
     ///
     /// # Errors
     /// When the system refuses. The log can go on; the next call tries again.
@@ -258,9 +294,9 @@ impl Wal {
         self.check()?;
         let deletable = self.segments.iter().skip(1).take_while(|next| next.first() <= through.next()).count();
         if deletable > 0 {
-            self.segments[..deletable].iter().try_for_each(Segment::delete)?;
+            self.segments[..deletable].iter().try_for_each(|segment| segment.delete(&self.disk))?;
             crash_point!("wal::segments_deleted");
-            durable::sync_directory(&self.config.directory)?;
+            durable::sync_directory(&self.disk, &self.config.directory)?;
             self.segments.drain(..deletable);
         }
         Ok(())
@@ -268,21 +304,33 @@ impl Wal {
 
     /// The frames on disk, in order, and the note that stands before the first of them.
     ///
-    /// They begin at the head of a segment: the newest one that still has every frame after `after`. So frames up to
-    /// `after` may come first; its owner needs them to get from the note to what it knew at `after`.
+    /// They begin at the head of a segment: the newest one with an intact head that still has every frame after `after`. So
+    /// frames up to `after` may come first; its owner needs them to get from the note to what it knew at `after`. There is
+    /// no note when no such head is intact. The reading ends with the last frame that is on disk now; meanwhile the log
+    /// may go on, and frames up to `after` may be deleted.
     ///
     /// # Errors
-    /// When the segment's head cannot be read.
-    pub fn replay(&self, after: Position) -> Result<(Option<Bytes>, Replay), WalError> {
-        Replay::begin(&self.segments, after, self.next.previous())
+    /// When a file cannot be read.
+    pub fn replay(&self, after: Position) -> Result<(Option<Bytes>, Replay<D>), WalError> {
+        let mut segments = self.segments.clone();
+        if let Some(newest) = segments.last_mut() {
+            newest.set_length(self.synced.length);
+        }
+        let through = Through::Synced(self.synced.next.previous());
+        Replay::begin(&self.disk, self.identity.marker, &segments, after, through)
     }
 
     fn current(&mut self) -> &mut Segment {
         self.segments.last_mut().expect("a log always has the segment that it writes to")
     }
 
+    fn set_end(&mut self, end: End) {
+        self.end = end;
+        self.current().set_length(end.length);
+    }
+
     fn write(&mut self) -> Result<(), WalError> {
-        let written = self.file.write_all(&self.buffer);
+        let written = self.file.append(&self.buffer);
         self.buffer.clear();
         // One large frame does not keep its memory.
         self.buffer.shrink_to(2 * BUFFER_BYTES);
@@ -294,11 +342,9 @@ impl Wal {
 
     /// The disk is full: forgets what was appended since the last sync, whose senders nobody has answered.
     fn take_back(&mut self, why: WalError) -> Result<(), WalError> {
-        let (length, next) = self.synced;
-        let cut = self.file.set_len(length).and_then(|()| self.file.sync_data());
+        let cut = self.file.truncate(self.synced.length).and_then(|()| self.file.sync());
         self.fail_on(cut, "truncate")?;
-        self.current().set_length(length);
-        self.next = next;
+        self.set_end(self.synced);
         Err(why)
     }
 
@@ -314,78 +360,29 @@ impl Wal {
     }
 }
 
-/// A log, open for reading while no process writes it.
-#[derive(Debug)]
-pub struct WalReader {
-    writer_id: String,
-    segments: Vec<Segment>,
-    _lock: Lock,
-}
-
-impl WalReader {
-    /// The name of the log: a UUID.
-    #[must_use]
-    pub fn writer_id(&self) -> &str {
-        &self.writer_id
-    }
-
-    /// As [`Wal::replay`]; a torn tail is the end. Other damage ends it with an error: [`Wal::open`] mends that.
-    ///
-    /// # Errors
-    /// When the segment's head cannot be read.
-    pub fn replay(&self, after: Position) -> Result<(Option<Bytes>, Replay), WalError> {
-        Replay::begin(&self.segments, after, replay::UNBOUNDED)
-    }
-}
-
-/// Takes out of the segments what is not intact, and keeps it aside.
-fn mend(segments: &mut [Segment]) -> Result<Opened, WalError> {
+/// Finds where the newest segment ends, and cuts what an interrupted write left there.
+fn recover<D: Disk>(disk: &D, identity: &Identity, newest: &mut Segment) -> Result<(End, Opened), WalError> {
     let mut opened = Opened::default();
-    let newest = segments.len().saturating_sub(1);
-    for (index, segment) in segments.iter_mut().enumerate() {
-        let first = segment.first();
-        if first < opened.next {
-            let (path, what) = (segment.path().to_owned(), "its frames stand in the segment before it too");
-            return Err(WalError::Damaged { path, offset: 0, what });
+    let (head, mut frames) = FrameReader::open(disk, identity.marker, newest, Position::LAST)?;
+    let mut tail = None;
+    loop {
+        match frames.read()? {
+            Some(Read::Frame(_)) => {}
+            // With neither a head nor a frame there is nothing to cut it from.
+            Some(Read::Damaged(gap)) if gap.next.is_none() && gap.offset > 0 => tail = Some(gap),
+            Some(Read::Damaged(_)) => {
+                newest.mark_damaged();
+                opened.damaged_places += 1;
+            }
+            None => break,
         }
-        let scan = segment.scan()?;
-        let tail_bytes = scan.tail_bytes;
-        // Before a segment was closed it was fsynced: only the newest can have been interrupted.
-        if scan.has_hole() || (tail_bytes > 0 && index < newest) {
-            let kept = segment.set_damage_aside(&scan)?;
-            opened.damaged_segments += 1;
-            let behind = if tail_bytes > 0 { 1 } else { 0 };
-            opened.lost_frames += (scan.next.get() - first.get()).saturating_sub(scan.frames) + behind;
-            tracing::error!(kept = %kept.display(), %first, next = %scan.next, "damaged frames are taken out of a segment");
-        } else if tail_bytes > 0 {
-            segment.cut_tail(&scan)?;
-            opened.cut_bytes = tail_bytes;
-            tracing::warn!(segment = %segment.path().display(), cut_bytes = tail_bytes, "cut an interrupted write");
-        }
-        opened.next = scan.next;
     }
-    Ok(opened)
-}
-
-const WRITER_ID: &str = "writer-id";
-
-/// The log's name; a new one for a new log. Frames without their name would be committed a second time.
-fn writer_id(directory: &Path, is_new: bool) -> Result<String, WalError> {
-    match read_writer_id(directory) {
-        Err(WalError::Io { source, .. }) if is_new && source.kind() == io::ErrorKind::NotFound => {
-            let id = uuid::Uuid::new_v4().to_string();
-            durable::write(&directory.join(WRITER_ID), |file| file.write_all(id.as_bytes()))?;
-            Ok(id)
-        }
-        read => read,
+    if let Some(tail) = tail {
+        newest.cut(disk, tail.offset)?;
+        opened.cut_bytes = tail.bytes;
+        tracing::warn!(segment = %newest.path().display(), cut_bytes = tail.bytes, "cut an interrupted write");
     }
-}
-
-fn read_writer_id(directory: &Path) -> Result<String, WalError> {
-    let path = directory.join(WRITER_ID);
-    let text = fs::read_to_string(&path).map_err(|error| WalError::io("read", &path, error))?;
-    match uuid::Uuid::try_parse(text.trim()) {
-        Ok(id) => Ok(id.to_string()),
-        Err(_) => Err(WalError::Damaged { path, offset: 0, what: "it holds no UUID" }),
-    }
+    let next = frames.next();
+    let last = if next > newest.first() { next.previous() } else { head.map(|head| head.previous).unwrap_or_default() };
+    Ok((End { length: newest.length(), last, next }, opened))
 }

@@ -1,132 +1,199 @@
 //! Reads one segment: its note, then its frames, one at a time. Memory follows what is there, not what a length claims.
 //!
-//! What always holds: a frame is given only when its checksum holds and its position is later than the one before it.
+//! What always holds: a frame is given only when it begins with the log's marker, its checksum holds, and its position is
+//! the very next one; after damage, one that the damaged bytes leave room for. Damage never ends the reading: it goes on
+//! at the next intact frame.
 
-use std::{
-    fs::File,
-    io::{BufReader, Read},
-    path::{Path, PathBuf},
-};
+use std::path::PathBuf;
 
 use bytes::Bytes;
 
 use super::{
     Frame, Position, WalError,
-    frame::{self, PREFIX_BYTES},
+    disk::{Disk, DiskFile},
+    error::OLD_VERSION,
+    frame::{self, HEAD_BYTES, Marker},
+    segment::{self, Head, Segment},
 };
+
+/// Bytes that are read at once.
+const WINDOW_BYTES: usize = 1 << 18;
 
 /// A segment that is being read.
 #[derive(Debug)]
-pub(super) struct FrameReader {
+pub(super) struct FrameReader<F> {
     path: PathBuf,
-    file: BufReader<File>,
+    file: F,
+    marker: Marker,
+    /// Where the reading ends.
+    end: u64,
     /// Where the next frame begins.
     offset: u64,
-    /// The smallest position that it may have.
+    /// The position that it should have.
     next: Position,
-    /// How many damaged frames were stepped over since the last intact one.
-    stepped: u64,
-    /// Where the damaged frame at `offset` ends, by its own account.
-    claimed_end: Option<u64>,
+    /// The first position that belongs to another segment.
+    limit: Position,
+    /// The intact frame that was found behind the damage told last.
+    found: Option<Found>,
+    /// Bytes of the file, and where they begin in it.
+    window: (u64, Vec<u8>),
 }
 
-impl FrameReader {
-    pub(super) fn open(path: &Path, first: Position) -> Result<Self, WalError> {
-        let file = File::open(path).map_err(|error| WalError::io("open", path, error))?;
-        let file = BufReader::with_capacity(1 << 18, file);
-        Ok(Self { path: path.to_owned(), file, offset: 0, next: first, stepped: 0, claimed_end: None })
+/// What stands in a segment.
+#[derive(Debug)]
+pub(super) enum Read {
+    Frame(Frame),
+    Damaged(Gap),
+}
+
+/// Bytes that are no frames.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Gap {
+    pub(super) offset: u64,
+    pub(super) bytes: u64,
+    pub(super) what: &'static str,
+    /// Position of the last intact frame before.
+    pub(super) after: Position,
+    /// Position of the first intact frame behind; none when none follows in this segment.
+    pub(super) next: Option<Position>,
+}
+
+#[derive(Debug)]
+struct Found {
+    frame: Frame,
+    end: u64,
+}
+
+impl<F: DiskFile> FrameReader<F> {
+    /// Opens a segment whose positions end before `limit`, and gives what its head says: none when it is damaged, which
+    /// the reading tells too.
+    pub(super) fn open<D: Disk<File = F>>(
+        disk: &D,
+        marker: Marker,
+        segment: &Segment,
+        limit: Position,
+    ) -> Result<(Option<Head>, Self), WalError> {
+        let path = segment.path().to_owned();
+        let file = disk.open_to_read(&path).map_err(|error| WalError::io("open", &path, error))?;
+        let (end, next, window) = (segment.length(), segment.first(), (0, Vec::new()));
+        let mut reader = Self { path, file, marker, end, offset: 0, next, limit, found: None, window };
+        let head = reader.head()?;
+        Ok((head, reader))
     }
 
-    /// Where the next frame begins.
+    /// Where the next frame begins, or would.
     pub(super) fn offset(&self) -> u64 {
         self.offset
     }
 
-    /// The smallest position that the next frame may have.
+    /// The position that the next frame should have.
     pub(super) fn next(&self) -> Position {
         self.next
     }
 
-    /// The next bytes of the segment's head.
-    pub(super) fn head(&mut self, count: usize) -> Result<Bytes, WalError> {
-        let bytes = self.take(count)?;
-        if bytes.len() < count {
-            return Err(self.damaged("the segment's head is cut short; move the file away to go on without it"));
+    /// What stands where the reading is; `None` at the end.
+    pub(super) fn read(&mut self) -> Result<Option<Read>, WalError> {
+        if let Some(found) = self.found.take() {
+            return Ok(Some(Read::Frame(self.accept(found))));
         }
-        self.offset += count as u64;
-        Ok(bytes.into())
-    }
-
-    /// The next frame; `None` at the end of the file, and only there.
-    pub(super) fn next_frame(&mut self) -> Result<Option<Frame>, WalError> {
-        self.claimed_end = None;
-        let prefix = self.take(PREFIX_BYTES)?;
-        if prefix.is_empty() {
+        if self.offset >= self.end {
             return Ok(None);
         }
-        let Ok(prefix) = <[u8; PREFIX_BYTES]>::try_from(prefix) else {
-            return Err(self.damaged("a frame is cut short"));
-        };
-        let Some((length, checksum)) = frame::prefix(prefix) else {
-            return Err(self.damaged("no frame has such a length"));
-        };
-        let end = self.offset + (PREFIX_BYTES + length) as u64;
-        let bytes = self.take(length)?;
-        if bytes.len() < length {
-            return Err(self.damaged("a frame is cut short"));
-        }
-        self.claimed_end = Some(end);
-        let Some(frame) = frame::decode(bytes, checksum) else {
-            return Err(self.damaged("a frame does not match its checksum"));
-        };
-        if !self.is_in_order(frame.position) {
-            return Err(self.damaged("a frame is not in order"));
-        }
-        self.offset = end;
-        self.next = frame.position.next();
-        self.stepped = 0;
-        Ok(Some(frame))
+        Ok(Some(match self.frame_at(self.offset, 0)? {
+            Ok(found) => Read::Frame(self.accept(found)),
+            Err(what) => Read::Damaged(self.step_over(what)?),
+        }))
     }
 
-    /// After damage: goes on to where the damaged frame claims to end; `false` when that cannot be known.
-    pub(super) fn step_over(&mut self) -> bool {
-        let Some(end) = self.claimed_end.take() else { return false };
-        self.offset = end;
-        self.stepped += 1;
-        true
+    fn head(&mut self) -> Result<Option<Head>, WalError> {
+        let fixed = self.bytes(0, segment::HEAD_BYTES)?.to_vec();
+        if segment::is_old(&fixed) {
+            return Err(WalError::Damaged { path: self.path.clone(), offset: 0, what: OLD_VERSION });
+        }
+        let Some(note_bytes) = segment::note_bytes(&fixed) else { return Ok(None) };
+        if (segment::HEAD_BYTES + note_bytes) as u64 > self.end {
+            return Ok(None);
+        }
+        let note = Bytes::copy_from_slice(self.bytes(segment::HEAD_BYTES as u64, note_bytes)?);
+        let head = Head::decode(&fixed, note).filter(|head| head.first == self.next);
+        if head.is_some() {
+            self.offset = (segment::HEAD_BYTES + note_bytes) as u64;
+        }
+        Ok(head)
     }
 
-    /// After damage: whether no intact frame follows it, as when a write was interrupted.
-    pub(super) fn is_torn_tail(&mut self) -> Result<bool, WalError> {
-        while self.step_over() {
-            match self.next_frame() {
-                Ok(Some(_)) => return Ok(false),
-                Ok(None) | Err(WalError::Damaged { .. }) => {}
-                Err(error) => return Err(error),
+    fn accept(&mut self, found: Found) -> Frame {
+        self.offset = found.end;
+        self.next = found.frame.position.next();
+        found.frame
+    }
+
+    /// The frame at this offset, or what is wrong there. As many positions as `most_missing` may be left out before it.
+    fn frame_at(&mut self, offset: u64, most_missing: u64) -> Result<Result<Found, &'static str>, WalError> {
+        let marker = self.marker;
+        let last = self.next.get().saturating_add(most_missing).min(self.limit.previous().get());
+        let expected = self.next..=Position::new(last);
+        let size = match frame::size(self.bytes(offset, HEAD_BYTES)?, marker) {
+            Ok(size) => size,
+            Err(what) => return Ok(Err(what)),
+        };
+        let end = offset + size as u64;
+        if end > self.end {
+            return Ok(Err("a frame is cut short"));
+        }
+        Ok(match frame::decode(self.bytes(offset, size)?) {
+            None => Err("a frame does not match its checksum"),
+            Some(frame) if expected.contains(&frame.position) => Ok(Found { frame, end }),
+            Some(_) => Err("a frame is not in order"),
+        })
+    }
+
+    /// Looks for the next intact frame.
+    fn step_over(&mut self, what: &'static str) -> Result<Gap, WalError> {
+        let (begin, after) = (self.offset, self.next.previous());
+        let mut from = begin + 1;
+        while let Some(offset) = self.find_marker(from)? {
+            // No frame is smaller than its head: more positions than fit there cannot have been lost.
+            if let Ok(found) = self.frame_at(offset, (offset - begin) / HEAD_BYTES as u64)? {
+                let next = Some(found.frame.position);
+                self.found = Some(found);
+                return Ok(Gap { offset: begin, bytes: offset - begin, what, after, next });
             }
+            from = offset + 1;
         }
-        Ok(true)
+        self.offset = self.end;
+        Ok(Gap { offset: begin, bytes: self.end - begin, what, after, next: None })
     }
 
-    pub(super) fn damaged(&self, what: &'static str) -> WalError {
-        WalError::Damaged { path: self.path.clone(), offset: self.offset, what }
-    }
-
-    /// Positions may be missing where damage was set aside. Behind a damaged length, though, may stand the inside of a
-    /// body, where a sender could have put what looks like a frame: there only the very position will do.
-    fn is_in_order(&self, position: Position) -> bool {
-        if self.stepped == 0 {
-            position >= self.next
-        } else {
-            position.get().checked_sub(self.next.get()) == Some(self.stepped)
+    fn find_marker(&mut self, mut from: u64) -> Result<Option<u64>, WalError> {
+        let marker = self.marker.bytes();
+        loop {
+            let bytes = self.bytes(from, WINDOW_BYTES)?;
+            if let Some(place) = bytes.windows(marker.len()).position(|window| window == marker) {
+                return Ok(Some(from + place as u64));
+            }
+            if bytes.len() < WINDOW_BYTES {
+                return Ok(None);
+            }
+            from += (WINDOW_BYTES - marker.len() + 1) as u64;
         }
     }
 
-    /// As many bytes, or as are left.
-    fn take(&mut self, count: usize) -> Result<Vec<u8>, WalError> {
-        let mut bytes = Vec::new();
-        let read = (&mut self.file).take(count as u64).read_to_end(&mut bytes);
-        read.map_err(|error| WalError::io("read", &self.path, error))?;
-        Ok(bytes)
+    /// As many bytes from this offset on, or as there are.
+    fn bytes(&mut self, offset: u64, count: usize) -> Result<&[u8], WalError> {
+        let count = usize::try_from(self.end.saturating_sub(offset)).map_or(count, |left| left.min(count));
+        let (begin, window) = &mut self.window;
+        let is_there = offset >= *begin && offset + count as u64 <= *begin + window.len() as u64;
+        if !is_there {
+            *begin = offset;
+            // One large frame does not keep its memory.
+            window.clear();
+            window.shrink_to(2 * WINDOW_BYTES);
+            window.resize(count.max(WINDOW_BYTES), 0);
+            let read = self.file.read_at(window, offset).map_err(|error| WalError::io("read", &self.path, error))?;
+            window.truncate(read);
+        }
+        let place = usize::try_from(offset - *begin).expect("a window is as large as memory has room for");
+        Ok(&window[place..window.len().min(place + count)])
     }
 }

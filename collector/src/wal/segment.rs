@@ -2,77 +2,115 @@
 //!
 //! | offset | bytes | what (numbers little endian) |
 //! |---|---|---|
-//! | 0 | 8 | `WEIRWAL1`; the last digit is the version |
+//! | 0 | 8 | `WEIRWAL2`; the last digit is the version |
 //! | 8 | 8 | position of the first frame |
-//! | 16 | 4 | length of the note |
-//! | 20 | 4 | CRC32C of bytes 8 to 20 and of the note |
-//! | 24 | … | note, then frames |
+//! | 16 | 8 | position of the last frame that was written before it; 0 without one |
+//! | 24 | 4 | length of the note |
+//! | 28 | 4 | CRC32C of bytes 8 to 28 and of the note |
+//! | 32 | … | note, then frames, whose positions follow one another |
 //!
 //! A segment appears whole, head and all, or not at all: it is written under another name, fsynced, and renamed.
-//! Mended, it appears the same way; what it was before is kept aside.
 
 use std::{
-    fs::{self, File, OpenOptions},
-    io::{self, Read, Seek, SeekFrom, Write},
-    iter,
-    ops::Range,
+    io,
     path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
 };
 
 use bytes::Bytes;
 
-use super::{Position, WalError, durable, reader::FrameReader};
+use super::{
+    Position, WalError,
+    disk::{Disk, DiskFile},
+    durable,
+    error::OLD_VERSION,
+};
 
-const MAGIC: &[u8; 8] = b"WEIRWAL1";
-const HEAD_BYTES: usize = 24;
+/// Bytes of the head before the note.
+pub(super) const HEAD_BYTES: usize = 32;
+
+const MAGIC: &[u8; 8] = b"WEIRWAL2";
+const OLD_MAGIC: &[u8; 8] = b"WEIRWAL1";
 const EXTENSION: &str = "wal";
 
 /// The largest note, bytes.
 const MOST_NOTE_BYTES: usize = 1 << 30;
 
 /// A file of the log.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(super) struct Segment {
     path: PathBuf,
     first: Position,
     length: u64,
+    /// Whether somebody met damage in it. All copies know.
+    damaged: Arc<AtomicBool>,
 }
 
-/// What reading all of a segment found.
+/// What the head of a segment says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Scan {
-    /// The bytes of the head and of the intact frames.
-    intact: Vec<Range<u64>>,
-    /// How many intact frames there are.
-    pub(super) frames: u64,
-    /// The position after the last intact frame.
-    pub(super) next: Position,
-    /// Bytes after the last intact frame.
-    pub(super) tail_bytes: u64,
+pub(super) struct Head {
+    /// Position of the first frame in it.
+    pub(super) first: Position,
+    /// Position of the last frame before it.
+    pub(super) previous: Position,
+    /// The owner's note.
+    pub(super) note: Bytes,
 }
 
-impl Scan {
-    /// Whether damage stands before an intact frame: an interrupted write does not do that.
-    pub(super) fn has_hole(&self) -> bool {
-        self.intact.len() > 1
+impl Head {
+    fn encode(&self) -> Result<Vec<u8>, WalError> {
+        let too_large = WalError::TooLarge { bytes: self.note.len() as u64 };
+        let length =
+            u32::try_from(self.note.len()).ok().filter(|_| self.note.len() <= MOST_NOTE_BYTES).ok_or(too_large)?;
+        let mut bytes = Vec::with_capacity(HEAD_BYTES + self.note.len());
+        bytes.extend_from_slice(MAGIC);
+        bytes.extend(self.first.get().to_le_bytes());
+        bytes.extend(self.previous.get().to_le_bytes());
+        bytes.extend(length.to_le_bytes());
+        bytes.extend(checksum(&bytes, &self.note).to_le_bytes());
+        bytes.extend_from_slice(&self.note);
+        Ok(bytes)
     }
 
-    fn intact_bytes(&self) -> u64 {
-        self.intact.iter().map(|range| range.end - range.start).sum()
+    /// The head with these first bytes and this note; none when they are not what the checksum says.
+    pub(super) fn decode(fixed: &[u8], note: Bytes) -> Option<Self> {
+        let (said, stored) = fixed.split_at_checked(28)?;
+        if stored != checksum(said, &note).to_le_bytes() {
+            return None;
+        }
+        let (first, rest) = said.strip_prefix(MAGIC)?.split_first_chunk()?;
+        let (previous, _) = rest.split_first_chunk()?;
+        let position = |bytes: &[u8; 8]| Position::new(u64::from_le_bytes(*bytes));
+        Some(Self { first: position(first), previous: position(previous), note })
     }
+}
+
+/// The length of the note, by a head's first bytes; none when they are none, or no note is so long.
+pub(super) fn note_bytes(fixed: &[u8]) -> Option<usize> {
+    let (length, _) = fixed.strip_prefix(MAGIC)?.get(16..)?.split_first_chunk()?;
+    Some(u32::from_le_bytes(*length) as usize).filter(|length| *length <= MOST_NOTE_BYTES)
+}
+
+/// Whether a file that begins so is a segment of an older version.
+pub(super) fn is_old(bytes: &[u8]) -> bool {
+    bytes.starts_with(OLD_MAGIC)
+}
+
+fn checksum(said: &[u8], note: &[u8]) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c(&said[MAGIC.len()..]), note)
 }
 
 /// The segments in a directory, oldest first.
-pub(super) fn list(directory: &Path) -> Result<Vec<Segment>, WalError> {
-    let failed = |error| WalError::io("list", directory, error);
+pub(super) fn list<D: Disk>(disk: &D, directory: &Path) -> Result<Vec<Segment>, WalError> {
+    let listed = disk.list(directory).map_err(|error| WalError::io("list", directory, error))?;
     let mut segments = Vec::new();
-    for entry in fs::read_dir(directory).map_err(failed)? {
-        let entry = entry.map_err(failed)?;
-        let path = entry.path();
+    for (path, length) in listed {
         let number = path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.parse().ok());
         if let (Some(number), Some(EXTENSION)) = (number, path.extension().and_then(|end| end.to_str())) {
-            let length = entry.metadata().map_err(failed)?.len();
-            segments.push(Segment { path, first: Position::new(number), length });
+            segments.push(Segment::new(path, Position::new(number), length));
         }
     }
     segments.sort_unstable_by_key(|segment| segment.first);
@@ -80,20 +118,22 @@ pub(super) fn list(directory: &Path) -> Result<Vec<Segment>, WalError> {
 }
 
 impl Segment {
-    /// Begins a segment, durably.
-    pub(super) fn create(directory: &Path, first: Position, note: &[u8]) -> Result<Self, WalError> {
-        let path = directory.join(format!("{:020}.{EXTENSION}", first.get()));
-        let too_large = WalError::TooLarge { bytes: note.len() as u64 };
-        let length = u32::try_from(note.len()).ok().filter(|_| note.len() <= MOST_NOTE_BYTES).ok_or(too_large)?;
-        let mut head = Vec::with_capacity(HEAD_BYTES + note.len());
-        head.extend_from_slice(MAGIC);
-        head.extend(first.get().to_le_bytes());
-        head.extend(length.to_le_bytes());
-        let checksum = crc32c::crc32c_append(crc32c::crc32c(&head[8..]), note);
-        head.extend(checksum.to_le_bytes());
-        head.extend_from_slice(note);
-        durable::write(&path, |file| file.write_all(&head))?;
-        Ok(Self { path, first, length: head.len() as u64 })
+    fn new(path: PathBuf, first: Position, length: u64) -> Self {
+        Self { path, first, length, damaged: Arc::default() }
+    }
+
+    /// Begins a segment, durably. It takes the place of another one without frames, which is kept aside if damaged.
+    pub(super) fn create<D: Disk>(
+        disk: &D,
+        directory: &Path,
+        head: &Head,
+        replaced: Option<&Self>,
+    ) -> Result<Self, WalError> {
+        let path = directory.join(format!("{:020}.{EXTENSION}", head.first.get()));
+        let bytes = head.encode()?;
+        let damaged = replaced.filter(|replaced| replaced.damaged.load(Relaxed));
+        durable::write_after(disk, &path, &bytes, || damaged.map_or(Ok(()), |damaged| damaged.set_aside(disk)))?;
+        Ok(Self::new(path, head.first, bytes.len() as u64))
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -113,92 +153,70 @@ impl Segment {
         self.length = length;
     }
 
-    pub(super) fn grow(&mut self, bytes: u64) {
-        self.length += bytes;
+    /// Notes that somebody met damage in it.
+    pub(super) fn mark_damaged(&self) {
+        self.damaged.store(true, Relaxed);
     }
 
-    pub(super) fn open_to_append(&self) -> Result<File, WalError> {
-        OpenOptions::new().append(true).open(&self.path).map_err(|error| WalError::io("open", &self.path, error))
+    pub(super) fn open_to_append<D: Disk>(&self, disk: &D) -> Result<D::File, WalError> {
+        disk.open_to_append(&self.path).map_err(|error| WalError::io("open", &self.path, error))
     }
 
-    /// Deletes the file, if it is still there.
-    pub(super) fn delete(&self) -> Result<(), WalError> {
-        match fs::remove_file(&self.path) {
+    /// Makes sure that this version wrote it, unless its first bytes are damaged.
+    pub(super) fn check_version<D: Disk>(&self, disk: &D) -> Result<(), WalError> {
+        let mut bytes = [0; OLD_MAGIC.len()];
+        let read = disk.open_to_read(&self.path).and_then(|file| file.read_at(&mut bytes, 0));
+        read.map_err(|error| WalError::io("read", &self.path, error))?;
+        if is_old(&bytes) {
+            return Err(WalError::Damaged { path: self.path.clone(), offset: 0, what: OLD_VERSION });
+        }
+        Ok(())
+    }
+
+    /// Deletes the file, if it is still there. One in which damage was met is kept aside instead.
+    pub(super) fn delete<D: Disk>(&self, disk: &D) -> Result<(), WalError> {
+        if self.damaged.load(Relaxed) {
+            return self.set_aside(disk);
+        }
+        match disk.remove(&self.path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(WalError::io("delete", &self.path, error)),
             Ok(()) | Err(_) => Ok(()),
         }
     }
 
-    /// Opens it to read its frames; gives its note too.
-    pub(super) fn read(&self) -> Result<(Bytes, FrameReader), WalError> {
-        let mut reader = FrameReader::open(&self.path, self.first)?;
-        let head = reader.head(HEAD_BYTES)?;
-        let (magic, first, length, checksum) = (&head[..8], &head[8..16], &head[16..20], &head[20..]);
-        if magic != MAGIC {
-            return Err(reader.damaged("it is no segment of this version; move the file away to go on without it"));
-        }
-        let length = length.try_into().map_or(usize::MAX, |length| u32::from_le_bytes(length) as usize);
-        if first != self.first.get().to_le_bytes() || length > MOST_NOTE_BYTES {
-            return Err(reader.damaged("the segment's head is wrong; move the file away to go on without it"));
-        }
-        let note = reader.head(length)?;
-        if crc32c::crc32c_append(crc32c::crc32c(&head[8..20]), &note).to_le_bytes() != checksum {
-            return Err(reader.damaged("the segment's head is wrong; move the file away to go on without it"));
-        }
-        Ok((note, reader))
-    }
-
-    /// Reads all of it to find what is intact.
-    pub(super) fn scan(&self) -> Result<Scan, WalError> {
-        let (_, mut frames) = self.read()?;
-        let mut intact: Vec<_> = iter::once(0..frames.offset()).collect();
-        let mut count = 0;
-        loop {
-            let begin = frames.offset();
-            match frames.next_frame() {
-                Ok(Some(_)) => {
-                    count += 1;
-                    match intact.last_mut() {
-                        Some(range) if range.end == begin => range.end = frames.offset(),
-                        _ => intact.push(begin..frames.offset()),
-                    }
-                }
-                Ok(None) => break,
-                Err(WalError::Damaged { .. }) if frames.step_over() => {}
-                Err(WalError::Damaged { .. }) => break,
-                Err(error) => return Err(error),
+    /// Gives the file a name under which nobody reads it; no bytes are copied, so a full disk is no hindrance.
+    fn set_aside<D: Disk>(&self, disk: &D) -> Result<(), WalError> {
+        let aside = durable::name_aside(disk, &self.path, "damaged")?;
+        match disk.rename(&self.path, &aside) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(WalError::io("rename", &self.path, error));
             }
+            Err(_) => {}
+            Ok(()) => tracing::warn!(kept = %aside.display(), "a damaged segment is kept until somebody deletes it"),
         }
-        let end = intact.last().map_or(0, |range| range.end);
-        Ok(Scan { intact, frames: count, next: frames.next(), tail_bytes: self.length.saturating_sub(end) })
-    }
-
-    /// Cuts the tail, and keeps it aside.
-    pub(super) fn cut_tail(&mut self, scan: &Scan) -> Result<(), WalError> {
-        let length = self.length - scan.tail_bytes;
-        let failed = |error| WalError::io("cut", &self.path, error);
-        let mut file = OpenOptions::new().read(true).write(true).open(&self.path).map_err(failed)?;
-        durable::write(&durable::name_aside(&self.path, "cut"), |aside| {
-            copy(&mut file, &(length..self.length), aside)
-        })?;
-        file.set_len(length).and_then(|()| file.sync_all()).map_err(failed)?;
-        self.length = length;
         Ok(())
     }
 
-    /// Keeps the segment aside as it is, and leaves what is intact of it in its place; gives the name of the former.
-    pub(super) fn set_damage_aside(&mut self, scan: &Scan) -> Result<PathBuf, WalError> {
-        let aside = durable::name_aside(&self.path, "damaged");
-        let mut whole = File::open(&self.path).map_err(|error| WalError::io("open", &self.path, error))?;
-        durable::write(&aside, |file| copy(&mut whole, &(0..self.length), file))?;
-        durable::write(&self.path, |file| scan.intact.iter().try_for_each(|range| copy(&mut whole, range, file)))?;
-        self.length = scan.intact_bytes();
-        Ok(aside)
+    /// Cuts what stands behind this offset, durably. Keeps a copy of it when there is room for one.
+    pub(super) fn cut<D: Disk>(&mut self, disk: &D, offset: u64) -> Result<(), WalError> {
+        match self.copy_tail(disk, offset) {
+            Ok(()) => {}
+            Err(WalError::NoSpace { path }) => tracing::warn!(copy = %path.display(), "no space to keep what is cut"),
+            Err(error) => return Err(error),
+        }
+        let mut file = self.open_to_append(disk)?;
+        let cut = file.truncate(offset).and_then(|()| file.sync());
+        cut.map_err(|error| WalError::io("cut", &self.path, error))?;
+        self.length = offset;
+        Ok(())
     }
-}
 
-fn copy(from: &mut File, range: &Range<u64>, to: &mut File) -> io::Result<()> {
-    from.seek(SeekFrom::Start(range.start))?;
-    let count = range.end - range.start;
-    if io::copy(&mut from.take(count), to)? < count { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) }
+    fn copy_tail<D: Disk>(&self, disk: &D, offset: u64) -> Result<(), WalError> {
+        let mut tail =
+            vec![0; usize::try_from(self.length - offset).unwrap_or(usize::MAX).min(super::MOST_FRAME_BYTES)];
+        let read = disk.open_to_read(&self.path).and_then(|file| file.read_at(&mut tail, offset));
+        tail.truncate(read.map_err(|error| WalError::io("read", &self.path, error))?);
+        let aside = durable::name_aside(disk, &self.path, "cut")?;
+        durable::write(disk, &aside, &tail).map_err(WalError::or_no_space)
+    }
 }

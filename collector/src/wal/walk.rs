@@ -1,8 +1,73 @@
-//! A walk over all that a stopped log holds, intact or not, for a person with a broken machine. It changes nothing.
+//! A log that nobody writes: its frames, and a walk over all that it holds, intact or not, for a person with a broken
+//! machine. Nothing is changed.
 
 use std::path::Path;
 
-use super::{Frame, Position, WalError, WalReader};
+use bytes::Bytes;
+
+use super::{
+    Damage, Entry, Frame, Position, WalError,
+    disk::{Disk, System},
+    identity::Identity,
+    lock::Access,
+    replay::{Begun, Replay, Step, Through},
+    segment::{self, Segment},
+};
+
+/// A log, open for reading while no process writes it.
+#[derive(Debug)]
+pub struct WalReader<D: Disk = System> {
+    disk: D,
+    identity: Identity,
+    segments: Vec<Segment>,
+    _lock: D::Lock,
+}
+
+impl<D: Disk> WalReader<D> {
+    pub(super) fn open_on(disk: D, directory: &Path) -> Result<Self, WalError> {
+        let lock = disk.lock(directory, Access::Read)?;
+        let (identity, segments) = (Identity::read(&disk, directory)?, segment::list(&disk, directory)?);
+        Ok(Self { disk, identity, segments, _lock: lock })
+    }
+
+    /// The name of the log: a UUID.
+    #[must_use]
+    pub fn writer_id(&self) -> &str {
+        &self.identity.writer_id
+    }
+
+    /// As [`Wal::replay`]; it ends with the last intact frame.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    pub fn replay(&self, after: Position) -> Result<(Option<Bytes>, Replay<D>), WalError> {
+        Replay::begin(&self.disk, self.identity.marker, &self.segments, after, Through::Intact)
+    }
+
+    /// Goes through all segments, oldest first, and on over damage. Ends early when `visit` returns an error, with that
+    /// error.
+    ///
+    /// # Errors
+    /// Those of `visit`; and when a file cannot be read.
+    pub fn walk<E: From<WalError>>(&self, mut visit: impl FnMut(Walked<'_>) -> Result<(), E>) -> Result<(), E> {
+        let begin = Position::default();
+        let (_, mut replay) = Replay::of(&self.disk, self.identity.marker, &self.segments, begin, Through::Intact)?;
+        while let Some(step) = replay.step()? {
+            visit(match &step {
+                Step::Begun(Begun { segment, note_bytes }) => Walked::Segment {
+                    path: segment.path(),
+                    first: segment.first(),
+                    bytes: segment.length(),
+                    note_bytes: *note_bytes,
+                },
+                Step::Entry(Entry::Frame(frame)) => Walked::Frame(frame),
+                Step::Entry(Entry::Damaged(damage)) => Walked::Damaged(damage),
+                Step::TornTail(damage) => Walked::TornTail(damage),
+            })?;
+        }
+        Ok(())
+    }
+}
 
 /// What the walk comes to.
 #[derive(Debug)]
@@ -15,47 +80,13 @@ pub enum Walked<'a> {
         first: Position,
         /// Its size.
         bytes: u64,
-        /// Size of the note at its head.
-        note_bytes: u64,
+        /// Size of the note at its head; none when the head is damaged.
+        note_bytes: Option<u64>,
     },
     /// An intact frame.
-    Frame(Frame),
-    /// Damage. At the end of the newest segment it is a write that was interrupted, and that nobody was answered for.
-    Damaged(WalError),
-}
-
-impl WalReader {
-    /// Goes through all segments, oldest first, and on over damage as far as frames can be found behind it. Ends early
-    /// when `visit` returns an error, with that error.
-    ///
-    /// # Errors
-    /// Those of `visit`; and when a file cannot be read.
-    pub fn walk<E: From<WalError>>(&self, mut visit: impl FnMut(Walked<'_>) -> Result<(), E>) -> Result<(), E> {
-        for segment in &self.segments {
-            let (note_bytes, mut frames) = match segment.read() {
-                Ok((note, frames)) => (note.len() as u64, frames),
-                Err(damaged @ WalError::Damaged { .. }) => {
-                    visit(Walked::Damaged(damaged))?;
-                    continue;
-                }
-                Err(error) => return Err(error.into()),
-            };
-            let (path, first, bytes) = (segment.path(), segment.first(), segment.length());
-            visit(Walked::Segment { path, first, bytes, note_bytes })?;
-            loop {
-                match frames.next_frame() {
-                    Ok(Some(frame)) => visit(Walked::Frame(frame))?,
-                    Ok(None) => break,
-                    Err(damaged @ WalError::Damaged { .. }) => {
-                        visit(Walked::Damaged(damaged))?;
-                        if !frames.step_over() {
-                            break;
-                        }
-                    }
-                    Err(error) => return Err(error.into()),
-                }
-            }
-        }
-        Ok(())
-    }
+    Frame(&'a Frame),
+    /// Damage.
+    Damaged(&'a Damage),
+    /// What stands behind the last intact frame: a write that was interrupted, and that nobody was answered for.
+    TornTail(&'a Damage),
 }
