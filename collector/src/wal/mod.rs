@@ -43,6 +43,8 @@ mod reader;
 mod replay;
 mod segment;
 #[cfg(test)]
+pub(crate) mod simulated;
+#[cfg(test)]
 mod tests;
 mod walk;
 

@@ -1,5 +1,6 @@
 //! What a log gives back after whatever happened to it.
 
+mod crash;
 mod damage;
 
 use std::fs::{self, File};

@@ -36,7 +36,7 @@ impl<D: Disk> WalReader<D> {
         &self.identity.writer_id
     }
 
-    /// As [`Wal::replay`]; it ends with the last intact frame.
+    /// As [`Wal::replay`](super::Wal::replay); it ends with the last intact frame.
     ///
     /// # Errors
     /// When a file cannot be read.
