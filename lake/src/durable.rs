@@ -57,14 +57,15 @@ impl Directories {
         let mut named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
         if !named.contains(directory) {
             create_directory(directory)?;
-            self.sync(directory.parent().unwrap_or(directory))?;
+            // Without a handle (too many open files) nothing is known, and the next put tries again.
+            self.sync(&File::open(directory.parent().unwrap_or(directory))?)?;
             named.insert(directory.to_owned());
         }
         Ok(())
     }
 
-    fn sync(&self, directory: &FilePath) -> io::Result<()> {
-        sync_directory(directory).inspect_err(|_| self.failed.store(true, Ordering::SeqCst))
+    fn sync(&self, directory: &File) -> io::Result<()> {
+        directory.sync_all().inspect_err(|_| self.failed.store(true, Ordering::SeqCst))
     }
 }
 
@@ -196,8 +197,9 @@ impl MultipartUpload for Upload {
         self.store.directories.check()?;
         let written = self.blocking(|path, directories, staged| {
             let staged = staged.take().ok_or(io::ErrorKind::NotFound)?;
+            let handle = File::open(parent(path)?)?;
             staged.become_object(path, false)?;
-            directories.sync(parent(path)?)
+            directories.sync(&handle)
         });
         written.await?;
         Ok(PutResult { e_tag: None, version: None })
@@ -224,10 +226,12 @@ fn store_error(path: &FilePath, error: io::Error) -> Error {
 fn write(directories: &Directories, path: &FilePath, payload: &PutPayload, create: bool) -> io::Result<()> {
     let directory = parent(path)?;
     directories.name(directory)?;
+    // Before the object gets its name: from then on only the disk may fail.
+    let handle = File::open(directory)?;
     let mut staged = Staged::beside(path)?;
     payload.iter().try_for_each(|bytes| staged.file.write_all(bytes))?;
     staged.become_object(path, create)?;
-    directories.sync(directory)
+    directories.sync(&handle)
 }
 
 fn parent(path: &FilePath) -> io::Result<&FilePath> {
@@ -331,7 +335,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let (store, object) = (DurableFileSystem::new(), location(&directory, "object"));
         store.put(&object, "bytes".into()).await.unwrap();
-        assert!(store.directories.sync(&directory.path().join("gone")).is_err());
+        // Something that cannot be synced.
+        assert!(store.directories.sync(&File::open("/proc/self/status").unwrap()).is_err());
         assert!(store.put(&object, "more".into()).await.is_err());
         assert!(store.get(&object).await.is_err());
         assert!(store.list(None).try_next().await.is_err());

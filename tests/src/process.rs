@@ -151,16 +151,25 @@ impl Process {
         Ok(())
     }
 
+    /// Sends it a signal, by its name without SIG.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn signal(&self, name: &str) -> anyhow::Result<()> {
+        let pid = self.child.id().to_string();
+        let status = Command::new("kill").args([&format!("-{name}"), &pid]).status()?;
+        if !status.success() {
+            bail!("kill -{name} {pid}: {status}");
+        }
+        Ok(())
+    }
+
     /// Asks it to end: SIGTERM; waits until it has.
     ///
     /// # Errors
     /// When it does not end.
     pub async fn terminate(self) -> anyhow::Result<Exit> {
-        let pid = self.child.id().to_string();
-        let status = Command::new("kill").args(["-TERM", &pid]).status()?;
-        if !status.success() {
-            bail!("kill -TERM {pid}: {status}");
-        }
+        self.signal("TERM")?;
         self.wait().await
     }
 

@@ -34,7 +34,7 @@ impl Drop for SmallDisk {
 }
 
 /// A fault that this machine cannot make is not tried; that is said, and is an error where all must be.
-fn skipped(what: &str) {
+pub(crate) fn skipped(what: &str) {
     assert!(std::env::var_os("WEIR_REQUIRE_FAULTS").is_none(), "{what}");
     // Not by the macro, whose output is shown only when a test fails.
     std::io::stderr().write_all(format!("SKIPPED: {what}\n").as_bytes()).unwrap();

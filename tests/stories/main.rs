@@ -12,6 +12,7 @@ mod crash;
 mod demo;
 mod disk;
 mod exact;
+mod machine;
 mod maintain;
 mod sql_command;
 mod torture;
