@@ -9,5 +9,7 @@ pub mod exit;
 pub mod listener;
 pub mod log;
 pub mod metrics;
+pub mod server;
 pub mod tls;
+pub mod token;
 pub mod watched;
