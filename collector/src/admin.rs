@@ -7,24 +7,34 @@
 //! `{"committed": {…}}` says that a table has committed beyond the position; `503` with `{"lags": {…}}` that some of the
 //! rows stand in the log alone and are being read.
 
+mod metrics;
+
 use std::{collections::BTreeMap, sync::Arc};
 
 use arrow::{array::RecordBatch, error::ArrowError, ipc::writer::StreamWriter};
 use axum::{
     Json, Router,
-    extract::State,
+    extract::{Request, State},
     http::{
         StatusCode,
-        header::{CONTENT_TYPE, RETRY_AFTER},
+        header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
     },
+    middleware::{Next, from_fn_with_state},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
 use serde_json::{Value, json};
 use weir_lake::Table;
-use weir_station::{admin, metrics::Text};
+use weir_station::{admin, token::Tokens};
 
-use crate::{Counters, Pending, intake::now_us, pending::NotNow, wal::Position};
+use crate::{
+    Counters, Pending, Refusal,
+    intake::now_us,
+    listeners::Counts,
+    pending::NotNow,
+    receive::{Reception, http::CHALLENGE},
+    wal::Position,
+};
 
 /// What the admin address shows.
 #[derive(Clone, Debug)]
@@ -32,40 +42,29 @@ pub(crate) struct Admin {
     pub(crate) writer_id: String,
     pub(crate) pending: Arc<Pending>,
     pub(crate) counters: Arc<Counters>,
+    pub(crate) reception: Arc<Reception>,
+    pub(crate) connections: Counts,
 }
 
 impl Admin {
-    pub(crate) fn router(self) -> Router {
+    /// What shows rows asks for a token, if there are any; health and metrics do not.
+    pub(crate) fn router(self, tokens: Option<Arc<Tokens>>) -> Router {
         let shown = self.clone();
         let own = Router::new().route("/writer", get(writer)).route("/pending", post(pending)).with_state(self);
-        admin::router(Arc::new(move || shown.self_metrics())).merge(own)
+        let own = match tokens {
+            Some(tokens) => own.layer(from_fn_with_state(tokens, ask_for_token)),
+            None => own,
+        };
+        admin::router(Arc::new(move || metrics::page(&shown))).merge(own)
     }
+}
 
-    fn self_metrics(&self) -> Text {
-        let counters = &self.counters;
-        let mut text = Text::new();
-        text.counter("weir_collector_messages_total", "Messages that arrived.", counters.messages.get());
-        text.counter("weir_collector_stored_total", "Records and spans acknowledged.", counters.stored.get());
-        let help = "Records and spans that arrived again and were left out.";
-        text.counter("weir_collector_duplicate_total", help, counters.duplicate.get());
-        text.counter(
-            "weir_collector_rejected_total",
-            "Records and spans that could not be taken.",
-            counters.rejected.get(),
-        );
-        text.counter("weir_collector_malformed_total", "Messages that were no OTLP.", counters.malformed.get());
-        text.counter("weir_collector_refused_total", "Messages refused at a bound.", counters.refused.get());
-        text.counter("weir_collector_wal_syncs_total", "Fsyncs of the write-ahead log.", counters.syncs.get());
-        text.counter("weir_collector_flushes_total", "Flushes that every table committed.", counters.flushes.get());
-        text.counter("weir_collector_commit_retries_total", "Commits tried again.", counters.commit_retries.get());
-        let help = "Access records in memory that are not yet committed.";
-        text.gauge("weir_collector_pending_records", help, self.pending.records());
-        text.gauge("weir_collector_pending_bytes", "Memory of rows not yet committed.", self.pending.bytes() as u64);
-        let help = "Messages that stand in the write-ahead log alone, because memory is full or after a start.";
-        text.gauge("weir_collector_lag_messages", help, self.pending.lag_frames());
-        text.gauge("weir_collector_wal_bytes", "Size of the write-ahead log.", counters.wal_bytes.get());
-        text
+async fn ask_for_token(State(tokens): State<Arc<Tokens>>, request: Request, next: Next) -> Response {
+    if tokens.holder(request.headers()).is_some() {
+        return next.run(request).await;
     }
+    let refused = json!({ "error": Refusal::Unauthenticated.to_string() });
+    (StatusCode::UNAUTHORIZED, [(WWW_AUTHENTICATE, CHALLENGE)], Json(refused)).into_response()
 }
 
 async fn writer(State(admin): State<Admin>) -> Json<Value> {

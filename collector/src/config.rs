@@ -8,7 +8,7 @@ use weir_station::{
     listener::Exposure,
 };
 
-use crate::flush::FlushPolicy;
+use crate::{flush::FlushPolicy, receive::ReceiveConfig};
 
 /// How a collector runs.
 #[derive(Clone, Debug)]
@@ -21,6 +21,8 @@ pub struct Config {
     pub admin: SocketAddr,
     /// Whether these may be reached by others.
     pub exposure: Exposure,
+    /// What stands before messages.
+    pub receive: ReceiveConfig,
     /// Directory of the write-ahead log.
     pub wal: PathBuf,
     /// Size at which the log begins a new segment.
@@ -52,6 +54,7 @@ impl Config {
             http: address("http", 4318),
             admin: address("admin", 4319),
             exposure: Exposure::read(&section),
+            receive: ReceiveConfig::read(&section, memory),
             wal: section.value("wal", data.join("wal")),
             wal_segment: size("wal_segment", ByteSize::mebibytes(64)),
             wal_budget: size("wal_budget", ByteSize::mebibytes(2_048)),

@@ -2,6 +2,10 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use weir_record::otlp::Rejection;
+
+use crate::Reason;
+
 /// A number that only grows.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
@@ -45,12 +49,10 @@ pub struct Counters {
     pub stored: Counter,
     /// Records and spans that arrived again and were left out.
     pub duplicate: Counter,
-    /// Records and spans that could not be taken.
-    pub rejected: Counter,
-    /// Messages that were no OTLP.
-    pub malformed: Counter,
-    /// Messages that were refused because a bound was reached; their senders were told to come again.
-    pub refused: Counter,
+    /// Records and spans that could not be taken, by their [`Rejection`].
+    pub rejected: [Counter; Rejection::ALL.len()],
+    /// Messages that were not taken, by their [`Reason`].
+    pub refused: [Counter; Reason::ALL.len()],
     /// Fsyncs of the write-ahead log.
     pub syncs: Counter,
     /// Flushes that every table committed.

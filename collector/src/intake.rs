@@ -6,64 +6,54 @@ use std::{
 };
 
 use bytes::Bytes;
-use tokio::sync::oneshot;
-use weir_record::otlp::DecodeError;
+use tokio::sync::{Semaphore, oneshot};
 
 use crate::{
-    Counters, Message, Rejected, Signal,
+    Message, Refusal, Rejected, Signal,
+    receive::Lease,
+    refusal::Bound,
     writer::{Answer, Submission, WriterHandle},
 };
+
+/// How many times its length a message takes as rows, about; what it comes to is held when it is known.
+const DECODED_TIMES: usize = 2;
+
+/// Messages of this size are decoded one at a time: rows can come to many times the bytes, and are known only then.
+const LARGE_BYTES: usize = 256 << 10;
 
 /// Takes messages; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Intake {
     writer: WriterHandle,
-    counters: Arc<Counters>,
+    large: Arc<Semaphore>,
 }
 
 /// A message that was taken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Accepted {
+    /// Records in it, rejected ones included.
+    pub records: usize,
     /// Records in it that were rejected, and why: OTLP's partial success.
     pub rejected: Rejected,
 }
 
-/// A message that was not taken.
-#[derive(Debug, thiserror::Error)]
-pub enum Refusal {
-    /// It is no OTLP. Sending it again will not help.
-    #[error(transparent)]
-    Malformed(#[from] DecodeError),
-    /// A bound is reached; the sender should come again.
-    #[error("the collector is full: {0}; try again later")]
-    Full(&'static str),
-    /// The collector is going down; the sender should come again.
-    #[error("the collector is shutting down")]
-    Closed,
-}
-
-impl Refusal {
-    /// Whether sending the same message again can succeed.
-    #[must_use]
-    pub fn is_retryable(&self) -> bool {
-        !matches!(self, Self::Malformed(_))
-    }
-}
-
 impl Intake {
-    pub(crate) fn new(writer: WriterHandle, counters: Arc<Counters>) -> Self {
-        Self { writer, counters }
+    pub(crate) fn new(writer: WriterHandle) -> Self {
+        Self { writer, large: Arc::new(Semaphore::new(1)) }
     }
 
     /// Takes the protobuf of a message. When it returns `Ok`, the message is on disk.
     ///
     /// # Errors
     /// When the message is malformed, or the collector cannot take it now.
-    pub async fn take(&self, signal: Signal, body: Bytes) -> Result<Accepted, Refusal> {
-        self.counters.messages.add(1);
+    pub(crate) async fn take(&self, signal: Signal, body: Bytes, lease: &mut Lease) -> Result<Accepted, Refusal> {
         let received_us = now_us();
-        let message = Message::decode(signal, received_us, &body).inspect_err(|_| self.counters.malformed.add(1))?;
-        let accepted = Accepted { rejected: message.rejected() };
+        lease.hold_for_work(body.len(), DECODED_TIMES)?;
+        let message = self.decode(signal, received_us, &body).await?;
+        lease.hold_anyway(body.len() + message.heap_bytes());
+        let records = message.parts.iter().map(|part| part.received).sum::<u64>();
+        let records = usize::try_from(records).unwrap_or(usize::MAX);
+        let accepted = Accepted { records, rejected: message.rejected() };
         if message.parts.is_empty() {
             return Ok(accepted);
         }
@@ -73,15 +63,19 @@ impl Intake {
         }
         match answered.await {
             Ok(Answer::Taken) => Ok(accepted),
-            Ok(Answer::Full) => Err(Refusal::Full("the write-ahead log has reached its budget")),
-            Ok(Answer::NoSpace) => Err(Refusal::Full("the disk of the write-ahead log is full")),
+            Ok(Answer::Full) => Err(Refusal::Full(Bound::WalBudget)),
+            Ok(Answer::NoSpace) => Err(Refusal::Full(Bound::Disk)),
             Err(_) => Err(Refusal::Closed),
         }
     }
 
-    pub(crate) fn count_malformed(&self) {
-        self.counters.messages.add(1);
-        self.counters.malformed.add(1);
+    async fn decode(&self, signal: Signal, received_us: i64, body: &Bytes) -> Result<Message, Refusal> {
+        let _alone = match body.len() {
+            0..LARGE_BYTES => None,
+            // An error would mean that the semaphore was closed, which nobody does.
+            _ => self.large.acquire().await.ok(),
+        };
+        Ok(Message::decode(signal, received_us, body)?)
     }
 }
 

@@ -9,16 +9,14 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use weir_lake::{Lake, OpenError, ReadError};
-use weir_station::{
-    exit,
-    listener::{self, ListenError},
-};
+use weir_station::{exit, listener::ListenError, watched::FileFault};
 
 use crate::{
     Config, Counters, Intake, Pending,
     admin::Admin,
     flush::Flusher,
-    receive::{grpc, http},
+    listeners::Listeners,
+    receive::{Reception, grpc, http},
     replay,
     sources::Sources,
     tables::{Tables, TablesError, UNKNOWN_GAP},
@@ -38,6 +36,9 @@ pub enum StartError {
     /// An address cannot be listened on.
     #[error("collector: {0}")]
     Listen(#[from] ListenError),
+    /// A file of certificates or tokens cannot be used.
+    #[error("collector: {0}")]
+    File(#[from] FileFault),
     /// The tables cannot be opened.
     #[error("collector: {0}")]
     Store(#[from] OpenError),
@@ -111,14 +112,8 @@ impl Collector {
     /// # Errors
     /// When something it needs is not there.
     pub async fn start(config: Config) -> Result<Self, StartError> {
-        let grpc_listener = listener::bind(config.grpc, config.exposure).await?;
-        let http_listener = listener::bind(config.http, config.exposure).await?;
-        let admin_listener = listener::bind(config.admin, config.exposure).await?;
-        let addresses = Addresses {
-            grpc: grpc_listener.local_addr()?,
-            http: http_listener.local_addr()?,
-            admin: admin_listener.local_addr()?,
-        };
+        let listeners = Listeners::open(&config).await?;
+        let addresses = listeners.addresses;
         let (mut wal, opened) = Wal::open(WalConfig {
             directory: config.wal.clone(),
             segment_bytes: config.wal_segment.0,
@@ -144,18 +139,25 @@ impl Collector {
         };
         tables.first_free = place_after_tables(&mut wal, &sources, &tables).await?;
         let (log, log_end) = writer::start(wal, sources, Arc::clone(&pending), Arc::clone(&counters))?;
-        let intake = Intake::new(log.clone(), Arc::clone(&counters));
-
         let (stop_receiving, stop_background) = (CancellationToken::new(), CancellationToken::new());
-        let mut receivers = JoinSet::new();
+        let (mut receivers, mut background) = (JoinSet::new(), JoinSet::new());
+        listeners.follow_files(&mut background, &stop_background);
+        let (intake, tokens) = (Intake::new(log.clone()), listeners.tokens());
+        let reception = Reception::new(intake, tokens.clone(), &config.receive, Arc::clone(&counters));
+        let reception = Arc::new(reception);
+        let admin = Admin {
+            writer_id: writer_id.clone(),
+            pending: Arc::clone(&pending),
+            counters: Arc::clone(&counters),
+            reception: Arc::clone(&reception),
+            connections: listeners.counts(),
+        };
+        let admin = admin.router(tokens);
         let stop = stop_receiving.clone();
-        receivers.spawn(task("OTLP/gRPC", grpc::serve(grpc_listener, intake.clone(), stop.clone())));
-        receivers.spawn(task("OTLP/HTTP", http::serve(http_listener, intake, stop)));
-        let mut background = JoinSet::new();
-        let admin =
-            Admin { writer_id: writer_id.clone(), pending: Arc::clone(&pending), counters: Arc::clone(&counters) };
+        receivers.spawn(ended(listeners.grpc.serve(grpc::router(Arc::clone(&reception)), stop.clone())));
+        receivers.spawn(ended(listeners.http.serve(http::router(reception), stop)));
         let stop = stop_background.clone();
-        background.spawn(task("admin", weir_station::admin::serve(admin_listener, admin.router(), stop.clone())));
+        background.spawn(ended(listeners.admin.serve(admin, stop.clone())));
         background.spawn(task("tables", tables.run(log.clone(), stop)));
         tracing::info!(grpc = %addresses.grpc, http = %addresses.http, admin = %addresses.admin, "collector listens");
         let shutdown_deadline = config.shutdown_deadline;
@@ -281,7 +283,13 @@ async fn place_after_tables(wal: &mut Wal, sources: &Sources, tables: &Tables) -
     Ok(behind.next())
 }
 
-async fn task<E: std::fmt::Display>(
+/// Of work that cannot fail.
+async fn ended(work: impl Future<Output = ()>) -> Result<(), RunError> {
+    work.await;
+    Ok(())
+}
+
+pub(crate) async fn task<E: std::fmt::Display>(
     name: &'static str,
     work: impl Future<Output = Result<(), E>>,
 ) -> Result<(), RunError> {

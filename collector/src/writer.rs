@@ -187,12 +187,12 @@ impl Writer {
             match self.wal.append(message.signal.frame_kind(), received_us, &body) {
                 Ok(appended) => position = Some(appended),
                 Err(WalError::Full { .. }) => {
-                    self.refuse(answer, Answer::Full);
+                    refuse(answer, Answer::Full);
                     return Ok(());
                 }
                 Err(error) => {
                     self.refuse_group(std::mem::take(group), error)?;
-                    self.refuse(answer, Answer::NoSpace);
+                    refuse(answer, Answer::NoSpace);
                     return Ok(());
                 }
             }
@@ -236,15 +236,9 @@ impl Writer {
         }
         tracing::warn!(%error, messages = group.len(), "messages are refused");
         for member in group {
-            self.refuse(member.answer, Answer::NoSpace);
+            refuse(member.answer, Answer::NoSpace);
         }
         Ok(())
-    }
-
-    fn refuse(&self, answer: oneshot::Sender<Answer>, why: Answer) {
-        self.counters.refused.add(1);
-        // The receiver may have gone away with its sender.
-        let _ = answer.send(why);
     }
 
     fn rotate_when_due(&mut self) -> Result<(), WalError> {
@@ -264,12 +258,19 @@ impl Writer {
             match taken {
                 Taken::New(_) => {
                     self.counters.stored.add(part.received - part.rejected.total());
-                    self.counters.rejected.add(part.rejected.total());
+                    for (rejection, records) in part.rejected.iter() {
+                        self.counters.rejected[rejection as usize].add(records);
+                    }
                 }
                 Taken::Duplicate => self.counters.duplicate.add(part.received),
             }
         }
     }
+}
+
+fn refuse(answer: oneshot::Sender<Answer>, why: Answer) {
+    // The receiver may have gone away with its sender.
+    let _ = answer.send(why);
 }
 
 /// Decides for each part of a message whether it is new, and takes it if so. Replay decides by the same function.

@@ -1,122 +1,87 @@
 //! OTLP over gRPC: <https://opentelemetry.io/docs/specs/otlp/#otlpgrpc>.
 //!
-//! The services take messages as bytes, because the write-ahead log keeps exactly these bytes; the intake decodes them
-//! once.
+//! A unary call is one framed message in a POST over HTTP/2, and its answer the same with a status behind it
+//! (<https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md>). It is read here and not by a server of tonic's, because
+//! room must be made before a message is read, and because the write-ahead log keeps exactly the bytes that came.
 
-use std::{convert::Infallible, future::Future, pin::Pin, task};
+use std::{sync::Arc, time::Duration};
 
-use bytes::{Buf, BufMut, Bytes};
+use axum::{
+    Extension, Router,
+    body::Body,
+    extract::{Request, State},
+    http::{
+        HeaderMap, HeaderName, HeaderValue, StatusCode,
+        header::{CONTENT_TYPE, WWW_AUTHENTICATE},
+    },
+    response::{IntoResponse, Response},
+    routing::post,
+};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
 use opentelemetry_proto::tonic::collector::{
     logs::v1::{ExportLogsPartialSuccess, ExportLogsServiceResponse},
     trace::v1::{ExportTracePartialSuccess, ExportTraceServiceResponse},
 };
 use prost::Message as _;
-use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
-use tonic::{
-    Code, Request, Response, Status,
-    body::Body,
-    codec::{Codec, CompressionEncoding, DecodeBuf, Decoder, EncodeBuf, Encoder},
-    metadata::MetadataMap,
-    server::{Grpc, NamedService, UnaryService},
-    transport::{Server, server::TcpIncoming},
+use tonic::{Code, Status, metadata::MetadataMap};
+use weir_station::server::Peer;
+
+use super::{
+    Reception,
+    body::{Compression, Framing},
+    http::{CHALLENGE, rejection_text, text, whole_seconds},
+    reception::{Arrival, Envelope, Form},
 };
-use tower::Service;
+use crate::{Accepted, Refusal, Signal, refusal::Reason};
 
-use super::{MESSAGE_LIMIT_BYTES, RETRY_AFTER_SECONDS};
-use crate::{Accepted, Intake, Refusal, Signal};
+const LOGS: &str = "/opentelemetry.proto.collector.logs.v1.LogsService/Export";
+const TRACES: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 
-/// Serves both services until `shutdown`; calls that are under way are answered first.
-///
-/// # Errors
-/// When the listener fails.
-pub async fn serve(
-    listener: TcpListener,
-    intake: Intake,
-    shutdown: CancellationToken,
-) -> Result<(), tonic::transport::Error> {
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-    Server::builder()
-        .add_service(LogsService(intake.clone()))
-        .add_service(TraceService(intake))
-        .serve_with_incoming_shutdown(incoming, shutdown.cancelled_owned())
-        .await
+const GRPC: &str = "application/grpc";
+const GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
+const GRPC_ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+
+/// The two calls.
+pub(crate) fn router(reception: Arc<Reception>) -> Router {
+    Router::new()
+        .route(LOGS, post(|state, peer, request| export(Signal::Logs, state, peer, request)))
+        .route(TRACES, post(|state, peer, request| export(Signal::Traces, state, peer, request)))
+        .fallback(async || Status::unimplemented(format!("there are only {LOGS} and {TRACES}")).into_http::<Body>())
+        .with_state(reception)
 }
 
-macro_rules! service {
-    ($(#[$doc:meta])* $type:ident, $name:literal, $signal:expr) => {
-        $(#[$doc])*
-        #[derive(Clone, Debug)]
-        struct $type(Intake);
-
-        impl NamedService for $type {
-            const NAME: &'static str = $name;
-        }
-
-        impl Service<http::Request<Body>> for $type {
-            type Response = http::Response<Body>;
-            type Error = Infallible;
-            type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
-
-            fn poll_ready(&mut self, _: &mut task::Context<'_>) -> task::Poll<Result<(), Infallible>> {
-                task::Poll::Ready(Ok(()))
-            }
-
-            fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-                let export = concat!("/", $name, "/Export");
-                let intake = self.0.clone();
-                Box::pin(async move {
-                    if request.uri().path() != export {
-                        return Ok(Status::unimplemented(format!("there is only {export}")).into_http());
-                    }
-                    Ok(export_call(intake, $signal, request).await)
-                })
-            }
-        }
-    };
-}
-
-service! {
-    /// Takes access records.
-    LogsService, "opentelemetry.proto.collector.logs.v1.LogsService", Signal::Logs
-}
-service! {
-    /// Takes spans.
-    TraceService, "opentelemetry.proto.collector.trace.v1.TraceService", Signal::Traces
-}
-
-async fn export_call(intake: Intake, signal: Signal, request: http::Request<Body>) -> http::Response<Body> {
-    let mut grpc = Grpc::new(BytesCodec)
-        .accept_compressed(CompressionEncoding::Gzip)
-        .accept_compressed(CompressionEncoding::Zstd)
-        .max_decoding_message_size(MESSAGE_LIMIT_BYTES);
-    grpc.unary(Export { intake, signal }, request).await
-}
-
-struct Export {
-    intake: Intake,
+async fn export(
     signal: Signal,
+    State(reception): State<Arc<Reception>>,
+    Extension(peer): Extension<Peer>,
+    request: Request,
+) -> Response {
+    let (parts, mut body) = request.into_parts();
+    if !text(&parts.headers, CONTENT_TYPE).starts_with(GRPC) {
+        return (StatusCode::UNSUPPORTED_MEDIA_TYPE, format!("expected content-type {GRPC}")).into_response();
+    }
+    let envelope = envelope(&parts.headers);
+    let arrival = Arrival { signal, peer, headers: parts.headers, envelope, body: &mut body };
+    match reception.take(arrival).await {
+        Ok(accepted) => success(answer(signal, accepted)),
+        Err(refusal) => failure(&refusal),
+    }
 }
 
-impl UnaryService<Bytes> for Export {
-    type Response = Bytes;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<Bytes>, Status>> + Send>>;
-
-    fn call(&mut self, request: Request<Bytes>) -> Self::Future {
-        let (intake, signal) = (self.intake.clone(), self.signal);
-        Box::pin(async move {
-            match intake.take(signal, request.into_inner()).await {
-                Ok(accepted) => Ok(Response::new(answer(signal, accepted).into())),
-                Err(refusal) => Err(status(&refusal)),
-            }
-        })
-    }
+fn envelope(headers: &HeaderMap) -> Result<Envelope, Refusal> {
+    let name = text(headers, GRPC_ENCODING);
+    let compression = Compression::named(name)
+        .ok_or_else(|| Refusal::Unsupported(format!("grpc-encoding is {name:?}; expected gzip, zstd or identity")))?;
+    // The prefix of the message tells its length.
+    Ok(Envelope { form: Form::Protobuf, compression, framing: Framing::Grpc, declared_bytes: None })
 }
 
 /// The protobuf of the answer; a partial success says what was rejected.
 pub(super) fn answer(signal: Signal, accepted: Accepted) -> Vec<u8> {
     let rejected = i64::try_from(accepted.rejected.total()).unwrap_or(i64::MAX);
-    let error_message = super::http::rejection_text(accepted);
+    let error_message = rejection_text(accepted);
     match signal {
         Signal::Logs => ExportLogsServiceResponse {
             partial_success: error_message
@@ -131,71 +96,64 @@ pub(super) fn answer(signal: Signal, accepted: Accepted) -> Vec<u8> {
     }
 }
 
-/// A sender tells from the code whether to resend; `RESOURCE_EXHAUSTED` only counts as retryable with `RetryInfo`.
-fn status(refusal: &Refusal) -> Status {
-    match refusal {
-        Refusal::Malformed(error) => Status::invalid_argument(error.to_string()),
-        Refusal::Full(_) => {
-            let details = retry_info();
-            Status::with_details_and_metadata(Code::ResourceExhausted, refusal.to_string(), details, MetadataMap::new())
+/// An answer in its frame, with the status OK behind it.
+fn success(answer: Vec<u8>) -> Response {
+    let length = u32::try_from(answer.len()).expect("an answer is a few numbers and a line of text");
+    let mut framed = vec![0];
+    framed.extend(length.to_be_bytes());
+    framed.extend(answer);
+    let trailers = HeaderMap::from_iter([(GRPC_STATUS, HeaderValue::from_static("0"))]);
+    let body = Full::new(Bytes::from(framed)).with_trailers(async move { Some(Ok(trailers)) });
+    let mut response = Response::new(Body::new(body));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(GRPC));
+    response
+}
+
+fn failure(refusal: &Refusal) -> Response {
+    let mut response = status(refusal).into_http::<Body>();
+    let headers = response.headers_mut();
+    match refusal.reason() {
+        Reason::Unsupported => {
+            headers.insert(GRPC_ACCEPT_ENCODING, HeaderValue::from_static("identity,gzip,zstd"));
         }
-        Refusal::Closed => Status::unavailable(refusal.to_string()),
+        Reason::Unauthenticated => {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(CHALLENGE));
+        }
+        _ => {}
     }
+    response
+}
+
+/// A sender tells from the code whether to resend. `RESOURCE_EXHAUSTED` only counts as retryable with `RetryInfo`;
+/// `OUT_OF_RANGE` always does, and so does not stand for a message that is too large.
+fn status(refusal: &Refusal) -> Status {
+    let code = match refusal.reason() {
+        Reason::Malformed | Reason::TooLarge => Code::InvalidArgument,
+        Reason::Unsupported => Code::Unimplemented,
+        Reason::Unauthenticated => Code::Unauthenticated,
+        Reason::SenderLimit | Reason::InFlight | Reason::WalBudget | Reason::Disk => Code::ResourceExhausted,
+        Reason::Slow | Reason::BrokenOff | Reason::Shutdown => Code::Unavailable,
+    };
+    let details = refusal.retry_after().map_or_else(Bytes::new, |retry_after| retry_info(code, retry_after));
+    Status::with_details_and_metadata(code, refusal.to_string(), details, MetadataMap::new())
 }
 
 /// `google.rpc.Status` with one `google.rpc.RetryInfo`, in protobuf.
-fn retry_info() -> Bytes {
+fn retry_info(code: Code, retry_after: Duration) -> Bytes {
     /// A message with one field of bytes or of a message, number `tag`.
     fn field(tag: u8, content: &[u8]) -> Vec<u8> {
-        let mut bytes = vec![tag << 3 | 2, u8::try_from(content.len()).unwrap_or(u8::MAX)];
+        let mut bytes = vec![tag << 3 | 2, u8::try_from(content.len()).expect("what is written here is short")];
         bytes.extend_from_slice(content);
         bytes
     }
-    let seconds = u8::try_from(RETRY_AFTER_SECONDS).unwrap_or(u8::MAX);
+    // Numbers up to 127 are one byte.
+    let seconds = u8::try_from(whole_seconds(retry_after).min(127)).unwrap_or(127);
     let retry_info = field(1, &[1 << 3, seconds]);
     let mut any = field(1, b"type.googleapis.com/google.rpc.RetryInfo");
     any.extend(field(2, &retry_info));
-    let mut status = vec![1 << 3, Code::ResourceExhausted as u8];
+    let mut status = vec![1 << 3, code as u8];
     status.extend(field(3, &any));
     status.into()
-}
-
-/// Hands messages through as bytes.
-#[derive(Clone, Copy, Debug)]
-struct BytesCodec;
-
-impl Codec for BytesCodec {
-    type Encode = Bytes;
-    type Decode = Bytes;
-    type Encoder = Self;
-    type Decoder = Self;
-
-    fn encoder(&mut self) -> Self {
-        Self
-    }
-
-    fn decoder(&mut self) -> Self {
-        Self
-    }
-}
-
-impl Encoder for BytesCodec {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn encode(&mut self, item: Bytes, to: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        to.put(item);
-        Ok(())
-    }
-}
-
-impl Decoder for BytesCodec {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn decode(&mut self, from: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
-        Ok(Some(from.copy_to_bytes(from.remaining())))
-    }
 }
 
 #[cfg(test)]
@@ -203,13 +161,21 @@ mod tests {
     use weir_record::otlp::Rejection;
 
     use super::*;
+    use crate::refusal::Bound;
 
     #[test]
     fn a_full_collector_tells_when_to_come_again() {
-        let status = status(&Refusal::Full("a bound"));
+        let status = status(&Refusal::Full(Bound::InFlight));
         assert_eq!(status.code(), Code::ResourceExhausted);
         let expected = b"\x08\x08\x1a\x30\x0a\x28type.googleapis.com/google.rpc.RetryInfo\x12\x04\x0a\x02\x08\x01";
         assert_eq!(status.details(), expected);
+    }
+
+    #[test]
+    fn what_will_never_be_taken_does_not_tell_when_to_come_again() {
+        for refusal in [Refusal::TooLarge, Refusal::Broken(String::new()), Refusal::Unauthenticated] {
+            assert!(status(&refusal).details().is_empty());
+        }
     }
 
     #[test]

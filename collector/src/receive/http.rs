@@ -1,124 +1,104 @@
 //! OTLP over HTTP: `POST /v1/logs` and `/v1/traces`, protobuf or JSON, plain, gzip or zstd;
 //! <https://opentelemetry.io/docs/specs/otlp/#otlphttp>.
 
-use std::io::{self, Read};
+use std::{sync::Arc, time::Duration};
 
 use axum::{
-    Router,
-    extract::{DefaultBodyLimit, FromRequest, Request, State},
+    Extension, Router,
+    body::Body,
+    extract::{Request, State},
     http::{
-        HeaderMap, StatusCode,
-        header::{CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER},
+        HeaderMap, HeaderName, HeaderValue, StatusCode, Version,
+        header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
     },
     response::{IntoResponse, Response},
     routing::post,
 };
-use bytes::Bytes;
+use http_body_util::BodyExt;
 use serde_json::json;
-use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
-use weir_record::otlp;
+use tokio::time::timeout;
+use weir_station::server::Peer;
 
-use super::{MESSAGE_LIMIT_BYTES, RETRY_AFTER_SECONDS, grpc};
-use crate::{Accepted, Intake, Refusal, Signal};
+use super::{
+    MESSAGE_LIMIT_BYTES, Reception,
+    body::{Compression, Framing},
+    grpc,
+    reception::{Arrival, Envelope, Form},
+};
+use crate::{Accepted, Refusal, Signal, refusal::Reason};
 
 const PROTOBUF: &str = "application/x-protobuf";
 const JSON: &str = "application/json";
 
-/// Serves both paths until `shutdown`; requests that are under way are answered first.
-///
-/// # Errors
-/// When the listener fails.
-pub async fn serve(listener: TcpListener, intake: Intake, shutdown: CancellationToken) -> io::Result<()> {
-    let router = Router::new()
-        .route("/v1/logs", post(|state, request| export(Signal::Logs, state, request)))
-        .route("/v1/traces", post(|state, request| export(Signal::Traces, state, request)))
-        .layer(DefaultBodyLimit::max(MESSAGE_LIMIT_BYTES))
-        .with_state(intake);
-    axum::serve(listener, router).with_graceful_shutdown(shutdown.cancelled_owned()).await
+/// How long the rest of a refused message is read, so that its sender can read the answer.
+const DISCARD_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The two paths.
+pub(crate) fn router(reception: Arc<Reception>) -> Router {
+    Router::new()
+        .route("/v1/logs", post(|state, peer, request| export(Signal::Logs, state, peer, request)))
+        .route("/v1/traces", post(|state, peer, request| export(Signal::Traces, state, peer, request)))
+        .with_state(reception)
 }
 
-/// How a message is written; the answer is written alike.
-#[derive(Clone, Copy)]
-enum Form {
-    Protobuf,
-    Json,
-}
-
-async fn export(signal: Signal, State(intake): State<Intake>, request: Request) -> Response {
-    let form = match form(request.headers()) {
-        Ok(form) => form,
-        Err(error) => {
-            intake.count_malformed();
-            return error.response(Form::Json);
-        }
-    };
-    match take(signal, form, &intake, request).await {
+async fn export(
+    signal: Signal,
+    State(reception): State<Arc<Reception>>,
+    Extension(peer): Extension<Peer>,
+    request: Request,
+) -> Response {
+    let is_http1 = request.version() < Version::HTTP_2;
+    let (parts, mut body) = request.into_parts();
+    let envelope = envelope(&parts.headers);
+    let form = envelope.as_ref().map_or(Form::Json, |envelope| envelope.form);
+    let arrival = Arrival { signal, peer, headers: parts.headers, envelope, body: &mut body };
+    match reception.take(arrival).await {
         Ok(accepted) => success(signal, form, accepted),
-        Err(error) => error.response(form),
+        Err(refusal) => {
+            if is_http1 {
+                discard(body).await;
+            }
+            failure(&refusal, form)
+        }
     }
 }
 
-async fn take(signal: Signal, form: Form, intake: &Intake, request: Request) -> Result<Accepted, Failure> {
-    let malformed = |error: Failure| {
-        intake.count_malformed();
-        error
-    };
-    let encoding = request.headers().get(CONTENT_ENCODING).cloned();
-    let body = Bytes::from_request(request, &())
-        .await
-        .map_err(|error| malformed(Failure::new(error.status(), error.body_text())))?;
-    let encoding = encoding.as_ref().map_or(Ok("identity"), |value| value.to_str()).unwrap_or("?");
-    let body = decompress(encoding, body).map_err(malformed)?;
-    let body = match (form, signal) {
-        (Form::Protobuf, _) => body,
-        (Form::Json, Signal::Logs) => {
-            otlp::logs_json_to_protobuf(&body).map_err(|error| malformed(error.into()))?.into()
-        }
-        (Form::Json, Signal::Traces) => {
-            otlp::traces_json_to_protobuf(&body).map_err(|error| malformed(error.into()))?.into()
+/// Reads what is left of a refused message: an HTTP/1 sender that is cut off while it writes may never see the answer.
+async fn discard(mut body: Body) {
+    let mut left = MESSAGE_LIMIT_BYTES;
+    let rest = async {
+        while let Some(Ok(frame)) = body.frame().await {
+            left = left.saturating_sub(frame.data_ref().map_or(0, bytes::Bytes::len));
+            if left == 0 {
+                break;
+            }
         }
     };
-    Ok(intake.take(signal, body).await?)
+    // It was refused already: the answer comes either way.
+    let _ = timeout(DISCARD_TIMEOUT, rest).await;
 }
 
-fn form(headers: &HeaderMap) -> Result<Form, Failure> {
-    let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+fn envelope(headers: &HeaderMap) -> Result<Envelope, Refusal> {
+    let compression = text(headers, CONTENT_ENCODING);
+    let compression = Compression::named(compression).ok_or_else(|| {
+        Refusal::Unsupported(format!("content-encoding is {compression:?}; expected gzip, zstd or none"))
+    })?;
+    let declared_bytes = text(headers, CONTENT_LENGTH).parse().ok();
+    Ok(Envelope { form: form(headers)?, compression, framing: Framing::Http, declared_bytes })
+}
+
+fn form(headers: &HeaderMap) -> Result<Form, Refusal> {
+    let value = text(headers, CONTENT_TYPE);
     match value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase().as_str() {
         PROTOBUF => Ok(Form::Protobuf),
         JSON => Ok(Form::Json),
-        other => Err(Failure::new(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            format!("content-type is {other:?}; expected {PROTOBUF} or {JSON}"),
-        )),
+        other => Err(Refusal::Unsupported(format!("content-type is {other:?}; expected {PROTOBUF} or {JSON}"))),
     }
 }
 
-fn decompress(encoding: &str, body: Bytes) -> Result<Bytes, Failure> {
-    match encoding {
-        "" | "identity" => Ok(body),
-        "gzip" => read_bounded(flate2::read::MultiGzDecoder::new(&body[..])),
-        "zstd" => read_bounded(zstd::stream::read::Decoder::new(&body[..]).map_err(|error| broken(&error))?),
-        other => Err(Failure::new(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            format!("content-encoding is {other:?}; expected gzip, zstd or none"),
-        )),
-    }
-}
-
-/// Reads no further than the largest message: a small body can unfold to any size.
-fn read_bounded(reader: impl Read) -> Result<Bytes, Failure> {
-    let mut unfolded = Vec::new();
-    reader.take(MESSAGE_LIMIT_BYTES as u64 + 1).read_to_end(&mut unfolded).map_err(|error| broken(&error))?;
-    if unfolded.len() > MESSAGE_LIMIT_BYTES {
-        let text = format!("the message is larger than {MESSAGE_LIMIT_BYTES} bytes after decompression");
-        return Err(Failure::new(StatusCode::PAYLOAD_TOO_LARGE, text));
-    }
-    Ok(unfolded.into())
-}
-
-fn broken(error: &io::Error) -> Failure {
-    Failure::new(StatusCode::BAD_REQUEST, format!("the body does not decompress: {error}"))
+/// A header's value; empty when there is none, and no name of anything when it is no text.
+pub(super) fn text(headers: &HeaderMap, name: impl Into<HeaderName>) -> &str {
+    headers.get(name.into()).map_or(Ok(""), HeaderValue::to_str).unwrap_or("?")
 }
 
 /// What was rejected, in words; `None` when nothing was.
@@ -130,13 +110,14 @@ fn success(signal: Signal, form: Form, accepted: Accepted) -> Response {
     match form {
         Form::Protobuf => ([(CONTENT_TYPE, PROTOBUF)], grpc::answer(signal, accepted)).into_response(),
         Form::Json => {
+            let rejected = accepted.rejected.total().to_string();
             let body = match (rejection_text(accepted), signal) {
                 (None, _) => json!({}),
                 (Some(text), Signal::Logs) => {
-                    json!({"partialSuccess": {"rejectedLogRecords": accepted.rejected.total().to_string(), "errorMessage": text}})
+                    json!({"partialSuccess": {"rejectedLogRecords": rejected, "errorMessage": text}})
                 }
                 (Some(text), Signal::Traces) => {
-                    json!({"partialSuccess": {"rejectedSpans": accepted.rejected.total().to_string(), "errorMessage": text}})
+                    json!({"partialSuccess": {"rejectedSpans": rejected, "errorMessage": text}})
                 }
             };
             ([(CONTENT_TYPE, JSON)], body.to_string()).into_response()
@@ -144,53 +125,44 @@ fn success(signal: Signal, form: Form, accepted: Accepted) -> Response {
     }
 }
 
-/// An answer that is not a success: OTLP asks for a `google.rpc.Status`, written as the request was.
-struct Failure {
-    status: StatusCode,
-    text: String,
-}
-
-impl Failure {
-    fn new(status: StatusCode, text: String) -> Self {
-        Self { status, text }
+/// An answer that is not a success: OTLP asks for a `google.rpc.Status`, written as the request was. The text is what a
+/// person reads; the HTTP status is what a sender acts on, and 429 and 503 are those on which it comes again.
+fn failure(refusal: &Refusal, form: Form) -> Response {
+    #[derive(prost::Message)]
+    struct RpcStatus {
+        #[prost(string, tag = "2")]
+        message: String,
     }
-
-    fn response(self, form: Form) -> Response {
-        /// `google.rpc.Status`: the text is what a person reads; the HTTP status is what a sender acts on.
-        #[derive(prost::Message)]
-        struct RpcStatus {
-            #[prost(string, tag = "2")]
-            message: String,
+    let status = match refusal.reason() {
+        Reason::Malformed => StatusCode::BAD_REQUEST,
+        Reason::Unsupported => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        Reason::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        Reason::Unauthenticated => StatusCode::UNAUTHORIZED,
+        Reason::SenderLimit | Reason::InFlight | Reason::WalBudget | Reason::Disk => StatusCode::TOO_MANY_REQUESTS,
+        Reason::Slow | Reason::BrokenOff | Reason::Shutdown => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    let message = refusal.to_string();
+    let mut response = match form {
+        Form::Protobuf => {
+            let body = prost::Message::encode_to_vec(&RpcStatus { message });
+            (status, [(CONTENT_TYPE, PROTOBUF)], body).into_response()
         }
-        let mut response = match form {
-            Form::Protobuf => {
-                let body = prost::Message::encode_to_vec(&RpcStatus { message: self.text });
-                (self.status, [(CONTENT_TYPE, PROTOBUF)], body).into_response()
-            }
-            Form::Json => {
-                (self.status, [(CONTENT_TYPE, JSON)], json!({ "message": self.text }).to_string()).into_response()
-            }
-        };
-        if matches!(self.status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
-            response.headers_mut().insert(RETRY_AFTER, RETRY_AFTER_SECONDS.into());
-        }
-        response
+        Form::Json => (status, [(CONTENT_TYPE, JSON)], json!({ "message": message }).to_string()).into_response(),
+    };
+    let headers = response.headers_mut();
+    if let Some(retry_after) = refusal.retry_after() {
+        headers.insert(RETRY_AFTER, whole_seconds(retry_after).into());
     }
+    if status == StatusCode::UNAUTHORIZED {
+        headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(CHALLENGE));
+    }
+    response
 }
 
-impl From<Refusal> for Failure {
-    fn from(refusal: Refusal) -> Self {
-        let status = match refusal {
-            Refusal::Malformed(_) => StatusCode::BAD_REQUEST,
-            Refusal::Full(_) => StatusCode::TOO_MANY_REQUESTS,
-            Refusal::Closed => StatusCode::SERVICE_UNAVAILABLE,
-        };
-        Self::new(status, refusal.to_string())
-    }
-}
+/// RFC 6750, section 3.
+pub(crate) const CHALLENGE: &str = "Bearer realm=\"weir\"";
 
-impl From<otlp::DecodeError> for Failure {
-    fn from(error: otlp::DecodeError) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, error.to_string())
-    }
+/// Rounded up: who comes sooner is refused again.
+pub(super) fn whole_seconds(time: Duration) -> u64 {
+    time.as_secs() + u64::from(time.subsec_nanos() > 0)
 }

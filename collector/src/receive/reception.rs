@@ -1,0 +1,160 @@
+//! A message's way in, whatever protocol it came by: who sends it, how much it may be, its body, the intake.
+
+use std::{sync::Arc, time::Instant};
+
+use axum::{body::Body, http::HeaderMap};
+use bytes::Bytes;
+use tokio::time::timeout;
+use weir_record::otlp;
+use weir_station::{server::Peer, token::Tokens};
+
+use super::{
+    ReceiveConfig,
+    body::{self, Compression, Framing},
+    examples::{Examples, Shown},
+    in_flight::{InFlight, Lease},
+    senders::{Senders, Visit},
+};
+use crate::{Accepted, Counters, Intake, Refusal, Signal, intake::now_us};
+
+/// How many times its length a message in JSON takes while it becomes protobuf, about.
+const JSON_TIMES: usize = 4;
+
+/// What all receivers share.
+#[derive(Debug)]
+pub(crate) struct Reception {
+    intake: Intake,
+    tokens: Option<Arc<Tokens>>,
+    senders: Senders,
+    in_flight: Arc<InFlight>,
+    examples: Examples,
+    counters: Arc<Counters>,
+    message_timeout: std::time::Duration,
+}
+
+/// How a message is written; the answer is written alike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    Protobuf,
+    Json,
+}
+
+/// A request, as its receiver understands it.
+#[derive(Debug)]
+pub(super) struct Arrival<'b> {
+    pub(super) signal: Signal,
+    pub(super) peer: Peer,
+    pub(super) headers: HeaderMap,
+    pub(super) envelope: Result<Envelope, Refusal>,
+    pub(super) body: &'b mut Body,
+}
+
+/// What the headers say of the body.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Envelope {
+    pub(super) form: Form,
+    pub(super) compression: Compression,
+    pub(super) framing: Framing,
+    /// How long it is, when its sender says so.
+    pub(super) declared_bytes: Option<usize>,
+}
+
+impl Reception {
+    pub(crate) fn new(
+        intake: Intake,
+        tokens: Option<Arc<Tokens>>,
+        config: &ReceiveConfig,
+        counters: Arc<Counters>,
+    ) -> Self {
+        Self {
+            intake,
+            tokens,
+            senders: Senders::new(config.sender_limit),
+            in_flight: InFlight::new(usize::try_from(config.in_flight_bytes.0).unwrap_or(usize::MAX)),
+            examples: Examples::new(Arc::clone(&counters)),
+            counters,
+            message_timeout: config.message_timeout,
+        }
+    }
+
+    /// What messages under way hold now, bytes.
+    pub(crate) fn in_flight_bytes(&self) -> usize {
+        self.in_flight.held_bytes()
+    }
+
+    /// Each sender that was refused for its limits, and how often.
+    pub(crate) fn refused_senders(&self) -> Vec<(Arc<str>, u64)> {
+        self.senders.refused()
+    }
+
+    /// Takes a message. When it returns `Ok`, the message is on disk.
+    ///
+    /// # Errors
+    /// When it was not taken, and why.
+    pub(super) async fn take(&self, arrival: Arrival<'_>) -> Result<Accepted, Refusal> {
+        self.counters.messages.add(1);
+        let (signal, mut shown) = (arrival.signal, Shown::default());
+        let sender = self.sender(&arrival);
+        let name = sender.clone().unwrap_or_else(|| arrival.peer.0.ip().to_string());
+        let taken = match sender {
+            Some(_) => self.take_from(&name, arrival, &mut shown).await,
+            None => Err(Refusal::Unauthenticated),
+        };
+        match &taken {
+            Ok(accepted) => self.examples.rejected(signal, &name, accepted.rejected, &shown, now_us()),
+            Err(refusal) => self.examples.refused(signal, &name, refusal, &shown, now_us()),
+        }
+        taken
+    }
+
+    /// The name of the sender: its token's, or its address where none is asked for. `None` when it is not known.
+    fn sender(&self, arrival: &Arrival<'_>) -> Option<String> {
+        match &self.tokens {
+            Some(tokens) => tokens.holder(&arrival.headers).map(|name| name.to_string()),
+            None => Some(arrival.peer.0.ip().to_string()),
+        }
+    }
+
+    async fn take_from(&self, name: &str, arrival: Arrival<'_>, shown: &mut Shown) -> Result<Accepted, Refusal> {
+        let visit = self.senders.enter(name, Instant::now())?;
+        let envelope = arrival.envelope?;
+        let mut lease = self.in_flight.lease(visit.held_bytes());
+        let read = body::read(arrival.body, envelope.framing, envelope.declared_bytes, &mut lease);
+        let (is_compressed, body) =
+            timeout(self.message_timeout, read).await.map_err(|_| Refusal::Slow(self.message_timeout))??;
+        *shown = Shown::of(&body);
+        let compression = if is_compressed { envelope.compression } else { Compression::None };
+        let body = body::decompress(compression, body, &mut lease)?;
+        *shown = Shown::of(&body);
+        let body = match envelope.form {
+            Form::Protobuf => body,
+            Form::Json => to_protobuf(arrival.signal, &body, &mut lease)?,
+        };
+        self.hand_over(arrival.signal, body, &visit, &mut lease).await
+    }
+
+    async fn hand_over(
+        &self,
+        signal: Signal,
+        body: Bytes,
+        visit: &Visit,
+        lease: &mut Lease,
+    ) -> Result<Accepted, Refusal> {
+        let size_bytes = body.len();
+        let taken = self.intake.take(signal, body, lease).await;
+        // What was read and decoded has cost as much, whatever became of it.
+        let records = taken.as_ref().map_or(0, |accepted| accepted.records);
+        visit.charge(records, size_bytes, Instant::now());
+        taken
+    }
+}
+
+fn to_protobuf(signal: Signal, body: &[u8], lease: &mut Lease) -> Result<Bytes, Refusal> {
+    lease.hold_for_work(body.len(), JSON_TIMES)?;
+    let protobuf = match signal {
+        Signal::Logs => otlp::logs_json_to_protobuf(body)?,
+        Signal::Traces => otlp::traces_json_to_protobuf(body)?,
+    };
+    lease.hold_anyway(body.len() + protobuf.len());
+    Ok(protobuf.into())
+}
