@@ -36,6 +36,11 @@ pub(crate) enum Command {
     /// Look into a stopped collector's write-ahead log
     #[command(subcommand)]
     Wal(crate::wal::WalCommand),
+    /// Make a token for a sender or a query station, and the line that lets it in
+    Token {
+        /// Who will show it: letters, digits, and any of - _ . @
+        name: String,
+    },
     /// Print the resolved configuration, secrets masked; or every fault in it
     Check(Station),
 }

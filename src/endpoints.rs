@@ -23,13 +23,14 @@ impl Endpoints {
         collector: &weir_collector::Addresses,
         query: SocketAddr,
     ) -> io::Result<Self> {
+        let of_collector = |address: SocketAddr| format!("{}://{address}", collector.scheme);
         let content = json!({
             "pid": std::process::id(),
             "gateway": format!("http://{gateway}"),
             "gateway_admin": format!("http://{gateway_admin}"),
-            "collector_grpc": format!("http://{}", collector.grpc),
-            "collector_http": format!("http://{}", collector.http),
-            "collector_admin": format!("http://{}", collector.admin),
+            "collector_grpc": of_collector(collector.grpc),
+            "collector_http": of_collector(collector.http),
+            "collector_admin": of_collector(collector.admin),
             "query": format!("http://{query}"),
         });
         let path = data.join(FILE);

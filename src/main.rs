@@ -9,6 +9,7 @@ mod pending;
 mod settings;
 mod sql;
 mod stations;
+mod token;
 mod up;
 mod verify;
 mod wal;
@@ -46,6 +47,7 @@ fn run(command: Command) -> Result<(), Failure> {
             Command::Verify(arguments) => verify::run(arguments).await,
             Command::Maintain(arguments) => maintain::run(arguments).await,
             Command::Wal(command) => wal::run(command),
+            Command::Token { name } => token::run(&name),
             Command::Check(arguments) => stations::check(&arguments),
         }
     });

@@ -35,7 +35,12 @@ impl Listeners {
         let listen = |address| listener::bind_guarded(address, config.exposure, receive.guard());
         let (grpc, http) = (listen(config.grpc).await?, listen(config.http).await?);
         let admin = listen(config.admin).await?;
-        let addresses = Addresses { grpc: grpc.local_addr()?, http: http.local_addr()?, admin: admin.local_addr()? };
+        let addresses = Addresses {
+            scheme: if tls.is_some() { "https" } else { "http" },
+            grpc: grpc.local_addr()?,
+            http: http.local_addr()?,
+            admin: admin.local_addr()?,
+        };
         let server = |listener| Server::new(listener, tls.as_ref().map(Arc::clone), receive.connections);
         let (grpc, http, admin) = (server(grpc), server(http), server(admin));
         Ok(Self { addresses, grpc, http, admin, tls, tokens })

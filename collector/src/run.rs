@@ -80,6 +80,8 @@ pub enum RunError {
 /// The addresses that a collector took.
 #[derive(Clone, Copy, Debug)]
 pub struct Addresses {
+    /// `http`, or `https` when there is TLS before them.
+    pub scheme: &'static str,
     /// OTLP over gRPC.
     pub grpc: SocketAddr,
     /// OTLP over HTTP.

@@ -13,6 +13,7 @@ use apis::Definitions;
 use http::uri::Authority;
 use weir_station::{
     config::{ByteSize, Document, OneOrMany, Section},
+    credentials::CredentialsConfig,
     listener::Exposure,
 };
 
@@ -51,6 +52,8 @@ pub struct Config {
 pub struct TelemetryConfig {
     /// The collectors' OTLP/gRPC addresses; a name may stand for several.
     pub collectors: Vec<String>,
+    /// What is shown to them, and whom of them we trust.
+    pub credentials: CredentialsConfig,
     /// How long an unanswered batch stays with the collector that it was sent to, before another one gets it.
     pub collector_deadline: Duration,
     /// Where batches wait on disk while no collector takes them; none for nowhere.
@@ -131,13 +134,14 @@ impl TelemetryConfig {
         };
         let collectors = section.value("collector", OneOrMany(vec!["http://127.0.0.1:4317".to_owned()])).0;
         for collector in &collectors {
-            let authority = collector.strip_prefix("http://").and_then(|rest| rest.parse::<Authority>().ok());
-            if authority.is_none() {
-                section.fault("collector", format!("is {collector:?}"), "\"http://host:port\", or a list of such");
+            let rest = collector.strip_prefix("http://").or_else(|| collector.strip_prefix("https://"));
+            if rest.and_then(|rest| rest.parse::<Authority>().ok()).is_none() {
+                let expected = "\"http://host:port\" or \"https://host:port\", or a list of such";
+                section.fault("collector", format!("is {collector:?}"), expected);
             }
         }
         if collectors.is_empty() {
-            section.fault("collector", "is empty", "at least one \"http://host:port\"");
+            section.fault("collector", "is empty", "at least one \"http://host:port\" or \"https://host:port\"");
         }
         let spool = section.value("spool_directory", data.join("spool"));
         let spool_policy = match section.value("spool_policy", "drop_newest".to_owned()).as_str() {
@@ -158,6 +162,7 @@ impl TelemetryConfig {
             path => AccessLog::File(path.into()),
         };
         Self {
+            credentials: CredentialsConfig::read(section, &collectors),
             collectors,
             collector_deadline: section.value("collector_deadline", Duration::from_secs(60)),
             spool_directory: (spool.as_os_str() != "off").then_some(spool),

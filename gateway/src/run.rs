@@ -5,8 +5,10 @@ use std::{io, net::SocketAddr, sync::Arc, thread, time::Duration};
 use tokio::{sync::oneshot, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 use weir_station::{
+    credentials::Credentials,
     exit,
     listener::{self, ListenError},
+    watched::FileFault,
 };
 
 use crate::{
@@ -27,6 +29,9 @@ pub enum StartError {
     /// An authorizer's keys cannot be read.
     #[error("gateway: {0}")]
     Keys(#[from] KeySetError),
+    /// A file of certificates or the token cannot be used.
+    #[error("gateway: {0}")]
+    File(#[from] FileFault),
     /// The access log cannot be opened.
     #[error("gateway: {0}")]
     AccessLog(#[from] AccessLogError),
@@ -83,6 +88,8 @@ impl Gateway {
         let admin = admin_listener.local_addr()?;
         let stats = Arc::new(Stats::default());
         let serving = Serving::new(&config)?;
+        let own = &config.telemetry;
+        let credentials = Arc::new(Credentials::open(&own.credentials, &own.collectors, b"h2")?);
         let (telemetry, queues) = telemetry::queues(&config.telemetry, Arc::clone(&stats))?;
         let shared = Arc::new(Shared {
             serving,
@@ -111,6 +118,7 @@ impl Gateway {
         let sending = Sending {
             spool: config.telemetry.spool_directory.clone().map(|directory| Spool::new(directory, spool_bytes)),
             config: config.telemetry,
+            credentials,
             instance: instance.clone(),
             stats: Arc::clone(&stats),
             deadline: deadline.clone(),

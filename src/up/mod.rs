@@ -152,7 +152,7 @@ async fn start(settings: Settings, parts: &mut Parts) -> Result<Started, Failure
         pending: Arc::clone(&pending),
     };
     let mut gateway_config = settings.gateway;
-    gateway_config.telemetry.collectors = vec![format!("http://{}", addresses.grpc)];
+    gateway_config.telemetry.collectors = vec![format!("{}://{}", addresses.scheme, addresses.grpc)];
     let gateway = Gateway::start(gateway_config).await.map_err(Failure::usage)?;
     let (address, admin) = (gateway.address(), gateway.admin());
     let (instance, stats) = (gateway.instance().to_owned(), gateway.stats());

@@ -5,6 +5,7 @@
 pub mod admin;
 pub mod config;
 pub mod crash;
+pub mod credentials;
 pub mod exit;
 pub mod listener;
 pub mod log;

@@ -6,23 +6,31 @@
 //! Between rounds there is a pause that doubles, with jitter, and is at least what a collector asked for.
 
 use std::{
+    io,
     net::SocketAddr,
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
 use bytes::Bytes;
-use http::Uri;
+use http::{Uri, uri::Scheme};
+use hyper_util::rt::TokioIo;
 use tokio::{
-    net::lookup_host,
+    net::{TcpStream, lookup_host},
     sync::watch,
     task::yield_now,
     time::{Instant, sleep},
 };
+use tokio_rustls::client::TlsStream;
 use tonic::transport::{Channel, Endpoint};
+use tower::service_fn;
+use weir_station::credentials::Credentials;
 
 use super::{
-    export::Exported,
+    export::{Exported, Sending},
     grpc::{self, SendError},
 };
 use crate::config::TelemetryConfig;
@@ -59,6 +67,7 @@ pub(super) struct Progress {
 #[derive(Debug)]
 pub(super) struct Collectors {
     config: TelemetryConfig,
+    credentials: Arc<Credentials>,
     home: Option<(SocketAddr, Channel)>,
 }
 
@@ -73,8 +82,8 @@ struct Parcel {
 
 impl Collectors {
     /// None is asked before there is something to send.
-    pub(super) fn new(config: &TelemetryConfig) -> Self {
-        Self { config: config.clone(), home: None }
+    pub(super) fn new(sending: &Sending) -> Self {
+        Self { config: sending.config.clone(), credentials: Arc::clone(&sending.credentials), home: None }
     }
 
     /// Delivers a batch, however long it takes. `sent_to` are collectors that an earlier process sent it to.
@@ -127,7 +136,9 @@ impl Collectors {
             if since.elapsed() < self.config.collector_deadline || all.iter().all(|(_, address)| *address == last) {
                 all.retain(|(_, address)| *address == last);
                 if all.is_empty() {
-                    all.push((format!("http://{last}"), last));
+                    // No name stands for it any more; it is still one of those that these names stood for.
+                    let origin = self.config.collectors.first().cloned().unwrap_or_default();
+                    all.push((origin, last));
                 }
                 return all;
             }
@@ -150,7 +161,7 @@ impl Collectors {
         let doubtful = parcel.sent_to.iter().any(|other| *other != address);
         let channel = match &self.home {
             Some((home, channel)) if *home == address => channel.clone(),
-            _ => connect(origin, address, self.config.timeout).await?,
+            _ => self.connect(origin, address).await?,
         };
         let mut told: Vec<_> = parcel.sent_to.iter().map(ToString::to_string).collect();
         if !parcel.sent_to.contains(&address) {
@@ -165,7 +176,8 @@ impl Collectors {
             yield_now().await;
         }
         let body = if doubtful { T::mark_doubtful(&parcel.body) } else { parcel.body.clone() };
-        let sent = grpc::send(&channel, T::METHOD, body, self.config.timeout).await;
+        let request = grpc::request(body, self.credentials.authorization());
+        let sent = grpc::send(&channel, T::METHOD, request, self.config.timeout).await;
         match &sent {
             Ok(()) => self.home = Some((address, channel)),
             Err(SendError::Unanswered(_)) => {
@@ -178,6 +190,36 @@ impl Collectors {
         }
         sent.map(|()| doubtful)
     }
+
+    /// Connects to one of the addresses that an origin stands for, by TLS if the origin says so.
+    async fn connect(&self, origin: &str, address: SocketAddr) -> Result<Channel, SendError> {
+        let connected = async {
+            // The scheme is the connection's own: whether there is TLS on it is our matter and not tonic's.
+            let endpoint = Endpoint::from_shared(format!("http://{address}"))?;
+            let endpoint = endpoint.connect_timeout(self.config.timeout).tcp_nodelay(true);
+            let Ok(origin) = origin.parse::<Uri>() else { return endpoint.connect().await };
+            let endpoint = endpoint.origin(origin.clone());
+            if origin.scheme() != Some(&Scheme::HTTPS) {
+                return endpoint.connect().await;
+            }
+            let host: Arc<str> = origin.host().unwrap_or_default().into();
+            let credentials = Arc::clone(&self.credentials);
+            let secured = move |_: Uri| secured(Arc::clone(&credentials), Arc::clone(&host), address);
+            endpoint.connect_with_connector(service_fn(secured)).await
+        };
+        connected.await.map_err(|error| SendError::unreachable(&error))
+    }
+}
+
+async fn secured(
+    credentials: Arc<Credentials>,
+    host: Arc<str>,
+    address: SocketAddr,
+) -> io::Result<TokioIo<TlsStream<TcpStream>>> {
+    let tls = credentials.tls.as_ref().ok_or_else(|| io::Error::other("no collector was configured with https"))?;
+    let stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    tls.connect(&host, stream).await.map(TokioIo::new)
 }
 
 /// All addresses that the names stand for. A name that cannot be resolved stands for none, for now.
@@ -192,16 +234,4 @@ async fn resolve(origins: &[String]) -> Vec<(String, SocketAddr)> {
         }
     }
     all
-}
-
-async fn connect(origin: &str, address: SocketAddr, patience: Duration) -> Result<Channel, SendError> {
-    let connected = async {
-        let endpoint = Endpoint::from_shared(format!("http://{address}"))?.connect_timeout(patience).tcp_nodelay(true);
-        let endpoint = match origin.parse::<Uri>() {
-            Ok(origin) => endpoint.origin(origin),
-            Err(_) => endpoint,
-        };
-        endpoint.connect().await
-    };
-    connected.await.map_err(|error| SendError::unreachable(&error))
 }

@@ -39,6 +39,8 @@ use super::{
     collectors::{Collectors, Delivery, Progress},
     spool::{Append, Entry, Lane, Spool, State},
 };
+use weir_station::credentials::Credentials;
+
 use crate::{
     config::{SpoolPolicy, TelemetryConfig},
     stats::{SignalStats, Stats},
@@ -137,6 +139,8 @@ pub(super) struct Numbers {
 pub(crate) struct Sending {
     /// Collectors, batch size, linger, spool.
     pub(crate) config: TelemetryConfig,
+    /// What collectors are shown, and which are trusted.
+    pub(crate) credentials: Arc<Credentials>,
     /// `service.instance.id`.
     pub(crate) instance: String,
     /// What is counted.
@@ -184,7 +188,7 @@ impl<T: Exported> Exporter<T> {
     pub(crate) fn new(sending: Sending, queue: mpsc::Receiver<T>) -> Self {
         Self {
             filling: Vec::with_capacity(sending.config.batch_records),
-            collectors: Some(Collectors::new(&sending.config)),
+            collectors: Some(Collectors::new(&sending)),
             sending,
             queue,
             is_open: true,

@@ -7,13 +7,14 @@
 use std::{error::Error, time::Duration};
 
 use bytes::{Buf, BufMut, Bytes};
-use http::uri::PathAndQuery;
+use http::{HeaderValue, uri::PathAndQuery};
 use prost::Message;
 use tokio::time::timeout;
 use tonic::{
     Code, ConnectError, Request, Status,
     client::Grpc,
     codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
+    metadata::AsciiMetadataValue,
     transport::Channel,
 };
 
@@ -66,17 +67,27 @@ impl From<&Status> for SendError {
     }
 }
 
+/// A message, with the token that it is sent under.
+pub(super) fn request(body: Bytes, authorization: Option<HeaderValue>) -> Request<Bytes> {
+    let mut request = Request::new(body);
+    if let Some(mut value) = authorization.and_then(|value| AsciiMetadataValue::try_from(value.as_bytes()).ok()) {
+        value.set_sensitive(true);
+        request.metadata_mut().insert("authorization", value);
+    }
+    request
+}
+
 /// Sends a message and waits for its acknowledgement.
 pub(super) async fn send(
     channel: &Channel,
     method: &'static str,
-    body: Bytes,
+    request: Request<Bytes>,
     patience: Duration,
 ) -> Result<(), SendError> {
     let sent = async {
         let mut grpc = Grpc::new(channel.clone());
         grpc.ready().await.map_err(|error| SendError::unreachable(&error))?;
-        let answer = grpc.unary(Request::new(body), PathAndQuery::from_static(method), BytesCodec).await;
+        let answer = grpc.unary(request, PathAndQuery::from_static(method), BytesCodec).await;
         answer.map(drop).map_err(|status| SendError::from(&status))
     };
     timeout(patience, sent).await.unwrap_or_else(|_| Err(SendError::Unanswered("no answer in time".to_owned())))

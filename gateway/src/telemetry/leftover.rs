@@ -27,7 +27,7 @@ pub(crate) async fn send<T: Exported>(sending: Sending) {
             return;
         }
     };
-    let mut collectors = Collectors::new(&sending.config);
+    let mut collectors = Collectors::new(&sending);
     let all = async {
         for lane in lanes {
             tracing::info!(instance = lane.instance(), signal = T::SIGNAL, "sending what an earlier process left");

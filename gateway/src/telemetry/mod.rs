@@ -23,7 +23,9 @@ use tokio::{
     sync::{mpsc, oneshot},
     task::JoinSet,
 };
+use tokio_util::sync::CancellationToken;
 use weir_record::{AccessRecord, Span, line};
+use weir_station::credentials::Credentials;
 
 use crate::{
     config::{AccessLog, TelemetryConfig},
@@ -120,6 +122,7 @@ pub(crate) fn start_sending(
         runtime.block_on(async {
             let leave = sending.deadline.clone();
             let mut leftovers = JoinSet::new();
+            leftovers.spawn(follow_files(Arc::clone(&sending.credentials), leave.clone()));
             leftovers.spawn(leftover::send::<AccessRecord>(sending.clone()));
             leftovers.spawn(leftover::send::<Span>(sending.clone()));
             let mut senders = JoinSet::new();
@@ -134,6 +137,13 @@ pub(crate) fn start_sending(
         let _ = ended.send(());
     })?;
     Ok(end)
+}
+
+/// New certificates and a new token are taken when their files change.
+async fn follow_files(credentials: Arc<Credentials>, leave: CancellationToken) {
+    if let Err(error) = credentials.follow(leave).await {
+        tracing::warn!(%error, "changed certificates and tokens are not read again");
+    }
 }
 
 /// Where the lines of the access log go.
