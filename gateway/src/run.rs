@@ -1,6 +1,12 @@
 //! A gateway's life: start, run, end.
 
-use std::{io, net::SocketAddr, sync::Arc, thread, time::Duration};
+use std::{
+    io,
+    net::{SocketAddr, TcpListener},
+    sync::Arc,
+    thread,
+    time::Duration,
+};
 
 use tokio::{sync::oneshot, task::JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -64,7 +70,7 @@ pub struct Gateway {
     stop_admin: CancellationToken,
     /// Cancelled when the last records have had their time.
     deadline: CancellationToken,
-    cores: JoinSet<Result<io::Result<()>, oneshot::error::RecvError>>,
+    cores: Cores,
     admin_server: JoinSet<io::Result<()>>,
     senders: JoinSet<bool>,
     shutdown_deadline: Duration,
@@ -101,16 +107,7 @@ impl Gateway {
 
         let (stop_serving, stop_admin, deadline) =
             (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
-        let mut cores = JoinSet::new();
-        for (index, listener) in listeners.into_iter().enumerate() {
-            let (ended, end) = oneshot::channel();
-            let (shared, stop) = (Arc::clone(&shared), stop_serving.clone());
-            thread::Builder::new().name(format!("weir-core-{index}")).spawn(move || {
-                // Nobody waits for the end when the process is going down anyway.
-                let _ = ended.send(core::run(listener, shared, &stop));
-            })?;
-            cores.spawn(end);
-        }
+        let cores = start_cores(listeners, &shared, &stop_serving)?;
         let instance = uuid::Uuid::now_v7().to_string();
         let mut senders = JoinSet::new();
         let shutdown_deadline = config.telemetry.shutdown_deadline;
@@ -201,6 +198,23 @@ impl Gateway {
         while self.admin_server.join_next().await.is_some() {}
         failure.map_or(Ok(()), Err)
     }
+}
+
+/// The threads that serve; each tells of its end.
+type Cores = JoinSet<Result<io::Result<()>, oneshot::error::RecvError>>;
+
+fn start_cores(listeners: Vec<TcpListener>, shared: &Arc<Shared>, stop: &CancellationToken) -> io::Result<Cores> {
+    let mut cores = JoinSet::new();
+    for (index, listener) in listeners.into_iter().enumerate() {
+        let (ended, end) = oneshot::channel();
+        let (shared, stop) = (Arc::clone(shared), stop.clone());
+        thread::Builder::new().name(format!("weir-core-{index}")).spawn(move || {
+            // Nobody waits for the end when the process is going down anyway.
+            let _ = ended.send(core::run(listener, shared, &stop));
+        })?;
+        cores.spawn(end);
+    }
+    Ok(cores)
 }
 
 fn core_end(ended: Result<Result<io::Result<()>, oneshot::error::RecvError>, tokio::task::JoinError>) -> String {

@@ -4,15 +4,21 @@
 //! bytes, little endian) and that many bytes of an Arrow IPC stream. It is a foreign answer: every length is checked,
 //! and nothing of it is trusted to be what it says.
 
-use std::{fmt::Display, time::Duration};
+use std::{
+    fmt::Display,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use arrow::{array::RecordBatch, ipc::reader::StreamReader};
 use async_trait::async_trait;
 use futures::StreamExt;
-use reqwest::{Client, Response, StatusCode};
+use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, header::AUTHORIZATION};
+use rustls::ClientConfig;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use weir_lake::Table;
+use weir_station::{credentials::Credentials, tls::ClientTls};
 
 use crate::{
     client::deepest,
@@ -26,7 +32,9 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
 #[derive(Debug)]
 pub struct HttpCollector {
     url: String,
-    client: Client,
+    credentials: Arc<Credentials>,
+    /// The client, and the certificates that it was made with.
+    client: Mutex<(Option<Arc<ClientConfig>>, Client)>,
     limit_bytes: usize,
 }
 
@@ -52,17 +60,31 @@ impl HttpCollector {
     ///
     /// # Errors
     /// When no HTTP client can be made on this machine.
-    pub fn new(url: &str, limit_bytes: usize) -> Result<Self, PendingError> {
+    pub fn new(url: &str, limit_bytes: usize, credentials: Arc<Credentials>) -> Result<Self, PendingError> {
         let url = url.trim_end_matches('/').to_owned();
-        let client = Client::builder().connect_timeout(CONNECT_TIMEOUT).timeout(ANSWER_TIMEOUT).no_proxy().build();
-        let client =
-            client.map_err(|error| PendingError::Unreachable { source_name: url.clone(), reason: deepest(&error) })?;
-        Ok(Self { url, client, limit_bytes })
+        let tls = credentials.tls.as_ref().map(ClientTls::current);
+        let client = client(tls.as_ref()).map_err(|error| unreachable(&url, &error))?;
+        Ok(Self { url, credentials, client: Mutex::new((tls, client)), limit_bytes })
+    }
+
+    /// A request, with the certificates and the token as they are now.
+    fn request(&self, method: Method, path: &str) -> Result<RequestBuilder, PendingError> {
+        self.credentials.look();
+        let tls = self.credentials.tls.as_ref().map(ClientTls::current);
+        let mut current = self.client.lock().unwrap_or_else(PoisonError::into_inner);
+        if tls.as_ref().map(Arc::as_ptr) != current.0.as_ref().map(Arc::as_ptr) {
+            let client = client(tls.as_ref()).map_err(|error| self.unreachable(&error))?;
+            *current = (tls, client);
+        }
+        let request = current.1.request(method, format!("{}{path}", self.url));
+        Ok(match self.credentials.authorization() {
+            Some(authorization) => request.header(AUTHORIZATION, authorization),
+            None => request,
+        })
     }
 
     fn unreachable(&self, error: &reqwest::Error) -> PendingError {
-        let reason = if error.is_timeout() { "no answer in time".to_owned() } else { deepest(error) };
-        PendingError::Unreachable { source_name: self.url.clone(), reason }
+        unreachable(&self.url, error)
     }
 
     fn unreadable(&self, reason: &dyn Display) -> PendingError {
@@ -90,7 +112,7 @@ impl PendingSource for HttpCollector {
     }
 
     async fn writer(&self) -> Result<String, PendingError> {
-        let answer = self.client.get(format!("{}/writer", self.url)).send().await;
+        let answer = self.request(Method::GET, "/writer")?.send().await;
         let answer = answer.map_err(|error| self.unreachable(&error))?;
         if !answer.status().is_success() {
             return Err(self.unreadable(&format!("GET /writer answered {}", answer.status())));
@@ -103,7 +125,7 @@ impl PendingSource for HttpCollector {
     async fn pending_after(&self, positions: &[(Table, i64)]) -> Result<Pending, PendingError> {
         let tables: Map<String, Value> =
             positions.iter().map(|(table, position)| (table.name().to_owned(), (*position).into())).collect();
-        let request = self.client.post(format!("{}/pending", self.url)).json(&json!({ "tables": tables }));
+        let request = self.request(Method::POST, "/pending")?.json(&json!({ "tables": tables }));
         let answer = request.send().await.map_err(|error| self.unreachable(&error))?;
         match answer.status() {
             StatusCode::OK => {}
@@ -123,6 +145,19 @@ impl PendingSource for HttpCollector {
         let batches = tables.iter().flat_map(|(_, batches)| batches);
         let received_bytes = batches.map(RecordBatch::get_array_memory_size).sum();
         Ok(Pending::Rows { tables, received_bytes })
+    }
+}
+
+fn unreachable(url: &str, error: &reqwest::Error) -> PendingError {
+    let reason = if error.is_timeout() { "no answer in time".to_owned() } else { deepest(error) };
+    PendingError::Unreachable { source_name: url.to_owned(), reason }
+}
+
+fn client(tls: Option<&Arc<ClientConfig>>) -> reqwest::Result<Client> {
+    let builder = Client::builder().connect_timeout(CONNECT_TIMEOUT).timeout(ANSWER_TIMEOUT).no_proxy();
+    match tls {
+        Some(tls) => builder.tls_backend_preconfigured(ClientConfig::clone(tls)).build(),
+        None => builder.build(),
     }
 }
 

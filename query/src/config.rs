@@ -4,6 +4,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use weir_station::{
     config::{ByteSize, Section},
+    credentials::CredentialsConfig,
     listener::Exposure,
 };
 
@@ -16,6 +17,8 @@ pub struct Config {
     pub exposure: Exposure,
     /// Admin addresses of the collectors whose pending rows belong to every answer.
     pub collectors: Vec<String>,
+    /// What they are shown, and which of them are trusted.
+    pub credentials: CredentialsConfig,
     /// What statements may hold in memory, all of them together; beyond it they spill to disk, or end with an error.
     pub memory: ByteSize,
     /// What statements may spill to disk, all of them together; beyond it they end with an error.
@@ -33,10 +36,18 @@ impl Config {
     #[must_use]
     pub fn read(section: &Section) -> Self {
         let default = Self::default();
+        let collectors = section.value("collectors", default.collectors);
+        let to_collectors = section.section("collector");
+        let credentials = CredentialsConfig::read(&to_collectors, &collectors);
+        if credentials.tls.server_name.is_some() {
+            let expected = "no such key: its certificate must bear the name in query.collectors";
+            to_collectors.fault("tls.server_name", "is for the gateway alone", expected);
+        }
         let config = Self {
             listen: section.value("listen", default.listen),
             exposure: Exposure::read(section),
-            collectors: section.value("collectors", default.collectors),
+            collectors,
+            credentials,
             memory: section.value("memory", default.memory),
             spill: section.value("spill", default.spill),
             spill_directory: section.optional("spill_directory"),
@@ -69,6 +80,7 @@ impl Default for Config {
             listen: SocketAddr::from(([127, 0, 0, 1], 7700)),
             exposure: Exposure::Loopback,
             collectors: vec!["http://127.0.0.1:4319".to_owned()],
+            credentials: CredentialsConfig::default(),
             memory: ByteSize(512 << 20),
             spill: ByteSize(4 << 30),
             spill_directory: None,

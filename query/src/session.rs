@@ -25,6 +25,7 @@ use datafusion::{
 use futures::StreamExt;
 use object_store::ObjectStore;
 use weir_lake::{Lake, Table};
+use weir_station::{credentials::Credentials, watched::FileFault};
 
 use crate::{
     answer::Answer,
@@ -82,6 +83,9 @@ pub enum EngineError {
     /// The limits do not fit this machine, or the spill directory cannot be used.
     #[error("cannot prepare to run statements: {0}")]
     Runtime(DataFusionError),
+    /// A file of certificates or the token cannot be used.
+    #[error("query: {0}")]
+    File(#[from] FileFault),
     /// A collector cannot be asked from this machine.
     #[error(transparent)]
     Collector(PendingError),
@@ -114,8 +118,10 @@ impl Engine {
     /// As for [`Engine::new`].
     pub fn from_config(lake: Arc<Lake>, config: &Config) -> Result<Self, EngineError> {
         let limits = Limits::from(config);
+        let credentials = Arc::new(Credentials::open(&config.credentials, &config.collectors, b"http/1.1")?);
         let collector = |url: &String| -> Result<Arc<dyn PendingSource>, EngineError> {
-            let collector = HttpCollector::new(url, limits.memory_bytes).map_err(EngineError::Collector)?;
+            let collector = HttpCollector::new(url, limits.memory_bytes, Arc::clone(&credentials));
+            let collector = collector.map_err(EngineError::Collector)?;
             Ok(Arc::new(collector))
         };
         let sources = config.collectors.iter().map(collector).collect::<Result<_, _>>()?;

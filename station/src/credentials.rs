@@ -65,6 +65,16 @@ impl Credentials {
         self.token.as_ref().map(OwnToken::header)
     }
 
+    /// Reads the files again if they have changed: for a station that asks seldom, and can look each time.
+    pub fn look(&self) {
+        if let Some(tls) = &self.tls {
+            tls.look();
+        }
+        if let Some(token) = &self.token {
+            token.look();
+        }
+    }
+
     /// Follows the files until `shutdown`.
     ///
     /// # Errors

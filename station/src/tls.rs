@@ -219,7 +219,12 @@ impl ClientTls {
         Ok(Self { config: Watched::open(files, move || config.load(protocol))?, server_name })
     }
 
-    /// What rustls needs to know, as the files are now.
+    /// Reads the files again if they have changed.
+    pub fn look(&self) {
+        self.config.look();
+    }
+
+    /// What rustls needs to know, as the files were last read.
     #[must_use]
     pub fn current(&self) -> Arc<ClientConfig> {
         self.config.current()

@@ -181,6 +181,11 @@ impl OwnToken {
         Watched::open(vec![file.to_owned()], load).map(Self)
     }
 
+    /// Reads the file again if it has changed.
+    pub fn look(&self) {
+        self.0.look();
+    }
+
     /// The value of the `authorization` header.
     #[must_use]
     pub fn header(&self) -> HeaderValue {

@@ -126,6 +126,19 @@ impl<T: Send + Sync + 'static> Watched<T> {
         Ok(())
     }
 
+    /// Reads the files again if they have changed, and says so in the log; for whoever has no time to [`Self::follow`] them.
+    pub fn look(&self) {
+        self.tell(self.refresh());
+    }
+
+    fn tell(&self, outcome: Result<bool, FileFault>) {
+        match outcome {
+            Ok(false) => {}
+            Ok(true) => tracing::info!(files = ?self.files, "read again"),
+            Err(fault) => tracing::error!(%fault, "a changed file cannot be used; what was read before stays"),
+        }
+    }
+
     /// Follows the files until `shutdown`.
     ///
     /// # Errors
@@ -140,11 +153,7 @@ impl<T: Send + Sync + 'static> Watched<T> {
                 _ = hang_up.recv() => self.reload().map(|()| true),
                 _ = look.tick() => self.refresh(),
             };
-            match outcome {
-                Ok(false) => {}
-                Ok(true) => tracing::info!(files = ?self.files, "read again"),
-                Err(fault) => tracing::error!(%fault, "a changed file cannot be used; what was read before stays"),
-            }
+            self.tell(outcome);
         }
     }
 }

@@ -16,6 +16,7 @@ use axum::{
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, task::JoinSet};
 use weir_lake::Table;
+use weir_station::credentials::{Credentials, CredentialsConfig};
 
 use crate::{
     collector::HttpCollector,
@@ -24,6 +25,11 @@ use crate::{
     session::Options,
     testing::{COMMITTED, DAY_US, FakeCollector, TestLake, csv, request_rows, span_rows, value},
 };
+
+/// For collectors that ask for nothing.
+fn plain() -> Arc<Credentials> {
+    Arc::new(Credentials::open(&CredentialsConfig::default(), &[], b"http/1.1").unwrap())
+}
 
 const COUNT: &str = "SELECT count(*), count(DISTINCT request_id) FROM requests";
 const BOTH: &str = "SELECT (SELECT count(*) FROM requests) AS requests, (SELECT count(*) FROM spans) AS spans";
@@ -129,7 +135,7 @@ async fn pending_rows_have_the_date_of_their_time() {
 async fn a_collector_that_is_away_is_named_with_the_way_out() {
     let test = TestLake::open().await;
     let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let collector = HttpCollector::new(&format!("http://{nobody}/"), 1 << 20).unwrap();
+    let collector = HttpCollector::new(&format!("http://{nobody}/"), 1 << 20, plain()).unwrap();
     let engine = test.engine_with(vec![Arc::new(collector)]);
     let error = csv(&engine, COUNT, Options::default()).await.unwrap_err();
     assert_eq!(error.code(), "collector_unreachable");
@@ -171,7 +177,8 @@ async fn pending_rows_come_over_http() {
         _ => (StatusCode::BAD_REQUEST, Vec::new()),
     })
     .await;
-    let engine = test.engine_with(vec![Arc::new(HttpCollector::new(&format!("http://{address}"), 1 << 20).unwrap())]);
+    let engine =
+        test.engine_with(vec![Arc::new(HttpCollector::new(&format!("http://{address}"), 1 << 20, plain()).unwrap())]);
     assert_eq!(value(&engine, COUNT).await, "3,3");
     assert_eq!(value(&engine, BOTH).await, "3,0");
     assert_eq!(engine.reserved_bytes(), 0);
@@ -191,7 +198,7 @@ async fn an_answer_that_is_torn_strange_or_too_large_is_refused() {
     ];
     for (answer, limit_bytes, reason) in cases {
         let (address, _admin) = admin(answer).await;
-        let collector = HttpCollector::new(&format!("http://{address}"), limit_bytes).unwrap();
+        let collector = HttpCollector::new(&format!("http://{address}"), limit_bytes, plain()).unwrap();
         let engine = test.engine_with(vec![Arc::new(collector)]);
         let error = csv(&engine, COUNT, Options::default()).await.unwrap_err();
         assert!(error.to_string().contains(reason), "{reason}: {error}");
@@ -206,7 +213,8 @@ async fn gone_over_http_takes_a_newer_snapshot() {
         _ => (StatusCode::GONE, br#"{"committed":{"requests":7}}"#.to_vec()),
     })
     .await;
-    let engine = test.engine_with(vec![Arc::new(HttpCollector::new(&format!("http://{address}"), 1 << 20).unwrap())]);
+    let engine =
+        test.engine_with(vec![Arc::new(HttpCollector::new(&format!("http://{address}"), 1 << 20, plain()).unwrap())]);
     assert!(csv(&engine, COUNT, Options::default()).await.is_err(), "never committed, always gone");
     test.lake.table(Table::Requests).append(&[request_rows(&[DAY_US])], "writer-1", 7).await.unwrap();
     assert_eq!(value(&engine, COUNT).await, "2,2");
@@ -221,7 +229,8 @@ async fn a_collector_that_reads_its_log_is_waited_for() {
         _ => (StatusCode::OK, framed(0, &request_rows(&[DAY_US]))),
     })
     .await;
-    let engine = test.engine_with(vec![Arc::new(HttpCollector::new(&format!("http://{address}"), 1 << 20).unwrap())]);
+    let engine =
+        test.engine_with(vec![Arc::new(HttpCollector::new(&format!("http://{address}"), 1 << 20, plain()).unwrap())]);
     assert_eq!(value(&engine, COUNT).await, "1,1");
     assert_eq!(QUESTIONS.load(Ordering::SeqCst), 4);
 }
