@@ -135,6 +135,17 @@ impl Process {
         Ok(self.child.try_wait()?.is_none())
     }
 
+    /// The most memory that it has had resident at any time, bytes.
+    ///
+    /// # Errors
+    /// When the system does not say.
+    pub fn peak_memory_bytes(&self) -> anyhow::Result<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kibibytes = line.and_then(|line| line.trim().strip_suffix(" kB")).context("no VmHWM in its status")?;
+        Ok(kibibytes.trim().parse::<u64>()? << 10)
+    }
+
     /// What it has written to standard error so far.
     #[must_use]
     pub fn said(&self) -> String {

@@ -14,7 +14,8 @@ async fn post(up: &Up, path: &str, kind: &str, body: impl Into<reqwest::Body>) -
     (status, serde_json::from_str(&text).unwrap_or(Value::Null))
 }
 
-fn logs(sequence: u64, ids: &[&str]) -> String {
+/// A message of a sender that numbers its batches: access records with these request ids.
+pub(crate) fn logs(sequence: u64, ids: &[&str]) -> String {
     let text = |key: &str, value: &str| json!({"key": key, "value": {"stringValue": value}});
     let number = |key: &str, value: u64| json!({"key": key, "value": {"intValue": value.to_string()}});
     let record =

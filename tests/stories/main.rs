@@ -6,6 +6,7 @@
 mod pipeline;
 
 mod bad_input;
+mod bounds;
 mod collector_away;
 mod configuration;
 mod crash;
@@ -14,6 +15,7 @@ mod disk;
 mod exact;
 mod machine;
 mod maintain;
+mod secured;
 mod sql_command;
 mod torture;
 mod verify;

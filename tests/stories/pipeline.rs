@@ -45,6 +45,13 @@ impl Up {
     }
 }
 
+/// Where a collector listens.
+pub(crate) struct Listening {
+    pub(crate) grpc: String,
+    pub(crate) http: String,
+    pub(crate) admin: String,
+}
+
 /// The stations, each a process of its own, on one configuration file.
 pub(crate) struct Stations {
     pub(crate) directory: TempDir,
@@ -79,6 +86,21 @@ impl Stations {
 
     pub(crate) async fn collector(&self) -> Process {
         self.start("collector", "collector listens").await.0
+    }
+
+    /// The process, and where it listens.
+    pub(crate) async fn collector_listening(&self) -> (Process, Listening) {
+        self.collector_listening_with(&[]).await
+    }
+
+    /// The same, with more in its environment.
+    pub(crate) async fn collector_listening_with(&self, environment: &[(&str, &str)]) -> (Process, Listening) {
+        let arguments = ["collector", "--config", "weir.toml"];
+        let started = Process::start_with(WEIR, "collector", self.directory.path(), &arguments, environment);
+        let mut process = started.unwrap();
+        let logged = process.logged("collector listens").await.unwrap();
+        let url = |name: &str| format!("http://{}", logged[name].as_str().unwrap());
+        (process, Listening { grpc: url("grpc"), http: url("http"), admin: url("admin") })
     }
 
     pub(crate) async fn query(&self) -> (Process, String) {
