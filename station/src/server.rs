@@ -1,8 +1,8 @@
 //! HTTP on a listener that strangers may reach: TLS, a bound on connections, and an end for those that do nothing.
 //!
 //! What always holds: the handshake and each connection run in tasks of their own, so that none holds up another; there
-//! are never more than [`Limits::connections`]: at that bound the connection that has been idle for longest gives way,
-//! and when none is idle the new one is closed.
+//! are never more than [`Limits::connections`]: at that bound an idle connection gives way, first those on which no
+//! request ever succeeded, then the one that has been idle for longest; and when none is idle the new one is closed.
 
 mod connections;
 
@@ -31,7 +31,7 @@ use crate::{config::Section, tls::ServerTls};
 /// How long a handshake may take.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Time for a closed HTTP/2 connection to say so.
+/// Time for a connection to be closed in good order.
 const FAREWELL: Duration = Duration::from_secs(1);
 
 /// After an error of the listener, such as too many open files.
@@ -170,20 +170,22 @@ async fn drive(
         tokio::select! {
             // Whatever broke the connection, its client has seen it.
             _ = serving.as_mut() => return,
-            () = own.closed() => return,
+            () = own.closed() => break,
             () = shutdown.cancelled(), if !is_leaving => {
                 is_leaving = true;
                 serving.as_mut().graceful_shutdown();
             }
             () = sleep(until_idle.unwrap_or_default()) => {
                 if until_idle.is_none() {
-                    serving.as_mut().graceful_shutdown();
-                    // A client that does not listen is not waited for.
-                    let _ = timeout(FAREWELL, serving.as_mut()).await;
-                    return;
+                    break;
                 }
             }
         }
+    }
+    if own.is_proven() {
+        serving.as_mut().graceful_shutdown();
+        // A client that does not listen is not waited for.
+        let _ = timeout(FAREWELL, serving.as_mut()).await;
     }
 }
 
@@ -197,6 +199,10 @@ async fn answer(
     let mut request = request.map(Body::new);
     request.extensions_mut().insert(peer);
     let response = router.oneshot(request).await?;
+    // A gRPC call that failed is a success of HTTP with its own status in the head.
+    if response.status().is_success() && !response.headers().contains_key("grpc-status") {
+        under_way.succeeded();
+    }
     Ok(response.map(|body| {
         Body::new(body.map_frame(move |frame| {
             let _ = &under_way;

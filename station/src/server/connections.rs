@@ -52,6 +52,8 @@ struct Activity {
 #[derive(Clone, Copy, Debug)]
 struct State {
     under_way: u32,
+    /// Whether a request on it ever succeeded: whoever it is has a reason to be here.
+    is_proven: bool,
     /// When the last request ended; at first, when the connection came.
     idle_since: Instant,
 }
@@ -77,9 +79,9 @@ impl Connections {
         if open.all.len() >= self.limits.connections {
             let idle = open.all.iter().filter_map(|(id, activity)| {
                 let state = *activity.state();
-                (state.under_way == 0).then_some((state.idle_since, *id))
+                (state.under_way == 0).then_some((state.is_proven, state.idle_since, *id))
             });
-            let Some((_, id)) = idle.min() else {
+            let Some((_, _, id)) = idle.min() else {
                 self.counts.refused.fetch_add(1, Relaxed);
                 return None;
             };
@@ -91,7 +93,7 @@ impl Connections {
         }
         let id = open.next;
         open.next += 1;
-        let state = Mutex::new(State { under_way: 0, idle_since: Instant::now() });
+        let state = Mutex::new(State { under_way: 0, is_proven: false, idle_since: Instant::now() });
         let activity = Arc::new(Activity { state, close: CancellationToken::new() });
         open.all.insert(id, Arc::clone(&activity));
         self.counts.open.store(open.all.len() as u64, Relaxed);
@@ -119,7 +121,7 @@ impl Connection {
 
     /// How long it may go on, if no request begins meanwhile. `None` when it has been idle for too long.
     pub(super) fn until_idle(&self) -> Option<Duration> {
-        let State { under_way, idle_since } = *self.activity.state();
+        let State { under_way, idle_since, .. } = *self.activity.state();
         let limit = self.all.limits.idle;
         if under_way > 0 { Some(limit) } else { limit.checked_sub(idle_since.elapsed()).filter(|left| !left.is_zero()) }
     }
@@ -128,6 +130,11 @@ impl Connection {
     pub(super) fn under_way(&self) -> UnderWay {
         self.activity.state().under_way += 1;
         UnderWay(Arc::clone(&self.activity))
+    }
+
+    /// Whether a request on it ever succeeded.
+    pub(super) fn is_proven(&self) -> bool {
+        self.activity.state().is_proven
     }
 
     pub(super) fn handshake_failed(&self, address: SocketAddr, error: &io::Error) {
@@ -147,6 +154,12 @@ impl Drop for Connection {
 /// A request on a connection.
 #[derive(Debug)]
 pub(super) struct UnderWay(Arc<Activity>);
+
+impl UnderWay {
+    pub(super) fn succeeded(&self) {
+        self.0.state().is_proven = true;
+    }
+}
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
@@ -176,6 +189,19 @@ mod tests {
         let counts = connections.counts();
         let values = [&counts.open, &counts.refused, &counts.displaced].map(|count| count.load(Relaxed));
         assert_eq!(values, [0, 1, 2]);
+    }
+
+    #[test]
+    fn those_on_which_nothing_ever_succeeded_give_way_first() {
+        let connections = Arc::new(Connections::new(Limits { connections: 2, idle: Duration::from_secs(60) }));
+        let proven = connections.admit().unwrap();
+        proven.under_way().succeeded();
+        for _ in 0..10 {
+            drop(proven.under_way());
+            let stranger = connections.admit().unwrap();
+            let _next = connections.admit().unwrap();
+            assert!(stranger.activity.close.is_cancelled() && !proven.activity.close.is_cancelled());
+        }
     }
 
     #[test]
