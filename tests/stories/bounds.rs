@@ -151,7 +151,9 @@ async fn slow_bodies_and_idle_connections_do_not_keep_others_out() {
         }
         for mut stream in slow {
             let mut answer = Vec::new();
-            stream.read_buf(&mut answer).await.unwrap();
+            while !answer.ends_with(b"}") {
+                assert!(stream.read_buf(&mut answer).await.unwrap() > 0, "it was closed without an answer");
+            }
             let answer = String::from_utf8(answer).unwrap();
             assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("retry-after: 1"), "{answer}");
         }
