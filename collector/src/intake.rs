@@ -1,31 +1,21 @@
 //! The intake: what every receiver does with a message, whatever protocol it came by.
 
-use std::{
-    sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::oneshot;
 
 use crate::{
     Message, Refusal, Rejected, Signal,
-    receive::Lease,
+    receive::WorkLease,
     refusal::Bound,
     writer::{Answer, Submission, WriterHandle},
 };
-
-/// How many times its length a message takes as rows, about; what it comes to is held when it is known.
-const DECODED_TIMES: usize = 2;
-
-/// Messages of this size are decoded one at a time: rows can come to many times the bytes, and are known only then.
-const LARGE_BYTES: usize = 256 << 10;
 
 /// Takes messages; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Intake {
     writer: WriterHandle,
-    large: Arc<Semaphore>,
 }
 
 /// A message that was taken.
@@ -39,18 +29,17 @@ pub struct Accepted {
 
 impl Intake {
     pub(crate) fn new(writer: WriterHandle) -> Self {
-        Self { writer, large: Arc::new(Semaphore::new(1)) }
+        Self { writer }
     }
 
     /// Takes the protobuf of a message. When it returns `Ok`, the message is on disk.
     ///
     /// # Errors
     /// When the message is malformed, or the collector cannot take it now.
-    pub(crate) async fn take(&self, signal: Signal, body: Bytes, lease: &mut Lease) -> Result<Accepted, Refusal> {
+    pub(crate) async fn take(&self, signal: Signal, body: Bytes, work: &mut WorkLease) -> Result<Accepted, Refusal> {
         let received_us = now_us();
-        lease.hold_for_work(body.len(), DECODED_TIMES)?;
-        let message = self.decode(signal, received_us, &body).await?;
-        lease.hold_anyway(body.len() + message.heap_bytes());
+        let message = Message::decode(signal, received_us, &body)?;
+        work.settle(body.len() + message.heap_bytes());
         let records = message.parts.iter().map(|part| part.received).sum::<u64>();
         let records = usize::try_from(records).unwrap_or(usize::MAX);
         let accepted = Accepted { records, rejected: message.rejected() };
@@ -67,15 +56,6 @@ impl Intake {
             Ok(Answer::NoSpace) => Err(Refusal::Full(Bound::Disk)),
             Err(_) => Err(Refusal::Closed),
         }
-    }
-
-    async fn decode(&self, signal: Signal, received_us: i64, body: &Bytes) -> Result<Message, Refusal> {
-        let _alone = match body.len() {
-            0..LARGE_BYTES => None,
-            // An error would mean that the semaphore was closed, which nobody does.
-            _ => self.large.acquire().await.ok(),
-        };
-        Ok(Message::decode(signal, received_us, body)?)
     }
 }
 

@@ -1,84 +1,167 @@
-//! Memory of the messages that are under way, from their first byte until their senders are answered: one bound for all of
-//! them, half of it for each sender.
+//! Memory of the messages that are under way, from their first byte until their senders are answered. Half of the bound is
+//! for bodies that are being read, half for messages that are worked on.
 //!
-//! What always holds: a message holds what it takes before it takes it, and what it is told is too much it does not
-//! take. A message that is alone, of its sender and of all, is let through whatever it takes: its own limits bound it.
+//! What always holds: a body holds what has come of it, at most half of its part for one sender, and is refused when
+//! there is no room: its sender decides how long it takes. Work waits for room, in the order of arrival, for
+//! [`PATIENCE`] at most: what is worked on ends by itself. One that is alone is let through whatever it takes: its
+//! own limits bound it.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering::Relaxed},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use tokio::{
+    sync::{Mutex, Notify, OwnedMutexGuard},
+    time::timeout,
 };
 
 use crate::{Refusal, refusal::Bound};
 
+/// How long a message that has been read waits for room to be worked on.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Work of this size goes on alone: rows can come to many times the bytes, and are known only then.
+const LARGE_BYTES: usize = 1 << 20;
+
 /// The bound, and what is held of it.
 #[derive(Debug)]
 pub(crate) struct InFlight {
-    limit_bytes: usize,
-    held_bytes: AtomicUsize,
+    bodies: Part,
+    work: Part,
+    /// Whose turn it is to wait for room: a large message is not overtaken for ever by small ones.
+    turn: Arc<Mutex<()>>,
+    freed: Notify,
+}
+
+/// A part of the bound, bytes.
+#[derive(Debug, Default)]
+struct Part {
+    limit: usize,
+    held: AtomicUsize,
+}
+
+impl Part {
+    fn new(limit: usize) -> Self {
+        Self { limit, held: AtomicUsize::new(0) }
+    }
 }
 
 impl InFlight {
     pub(crate) fn new(limit_bytes: usize) -> Arc<Self> {
-        Arc::new(Self { limit_bytes, held_bytes: AtomicUsize::new(0) })
+        Arc::new(Self {
+            bodies: Part::new(limit_bytes / 2),
+            work: Part::new(limit_bytes / 2),
+            turn: Arc::default(),
+            freed: Notify::new(),
+        })
     }
 
     /// What is held now, bytes.
     pub(crate) fn held_bytes(&self) -> usize {
-        self.held_bytes.load(Relaxed)
+        self.bodies.held.load(Relaxed) + self.work.held.load(Relaxed)
     }
 
-    /// For one message of a sender, whose messages hold `of_sender` together.
-    pub(crate) fn lease(self: &Arc<Self>, of_sender: &Arc<AtomicUsize>) -> Lease {
-        Lease { all: Arc::clone(self), of_sender: Arc::clone(of_sender), bytes: 0 }
+    /// For the body of one message of a sender, whose bodies hold `of_sender` together.
+    pub(crate) fn body(self: &Arc<Self>, of_sender: &Arc<AtomicUsize>) -> BodyLease {
+        BodyLease { all: Arc::clone(self), of_sender: Arc::clone(of_sender), bytes: 0 }
+    }
+
+    /// For the work on one message, when there is room for as much. While a large one is worked on, no other begins.
+    ///
+    /// # Errors
+    /// When there is none in time.
+    pub(crate) async fn work(self: &Arc<Self>, bytes: usize) -> Result<WorkLease, Refusal> {
+        let mut lease = WorkLease { all: Arc::clone(self), bytes: 0, turn: None };
+        let entered = timeout(PATIENCE, async {
+            let turn = Arc::clone(&self.turn).lock_owned().await;
+            loop {
+                // Before the look: what is freed after it is not missed.
+                let freed = self.freed.notified();
+                if lease.hold_at_least(bytes).is_ok() {
+                    return turn;
+                }
+                freed.await;
+            }
+        });
+        let turn = entered.await.map_err(|_| Refusal::Full(Bound::InFlight))?;
+        lease.turn = (bytes >= LARGE_BYTES).then_some(turn);
+        Ok(lease)
     }
 }
 
-/// What one message holds; given back when it is dropped.
+/// What the body of one message holds; given back when it is dropped.
 #[derive(Debug)]
-pub(crate) struct Lease {
+pub(crate) struct BodyLease {
     all: Arc<InFlight>,
     of_sender: Arc<AtomicUsize>,
     bytes: usize,
 }
 
-impl Lease {
+impl BodyLease {
     /// Holds this many bytes from now on. An error leaves it as it was.
     ///
     /// # Errors
     /// When it is more than there is.
     pub(crate) fn hold(&mut self, bytes: usize) -> Result<(), Refusal> {
-        let limit_bytes = self.all.limit_bytes;
-        let share = change(&self.of_sender, self.bytes, bytes, limit_bytes / 2);
-        if share.is_err() || change(&self.all.held_bytes, self.bytes, bytes, limit_bytes).is_err() {
-            if share.is_ok() {
-                exchange(&self.of_sender, bytes, self.bytes);
-            }
-            return Err(Refusal::Full(Bound::InFlight));
+        let bodies = &self.all.bodies;
+        let full = |_| Refusal::Full(Bound::InFlight);
+        change(&self.of_sender, self.bytes, bytes, bodies.limit / 2).map_err(full)?;
+        if let Err(refusal) = change(&bodies.held, self.bytes, bytes, bodies.limit).map_err(full) {
+            exchange(&self.of_sender, bytes, self.bytes);
+            return Err(refusal);
         }
         self.bytes = bytes;
         Ok(())
     }
+}
 
-    /// Makes room for work on a body of this size that may take some times as much, as far as can be foreseen.
-    ///
-    /// # Errors
-    /// When it is more than there is.
-    pub(crate) fn hold_for_work(&mut self, body_bytes: usize, times: usize) -> Result<(), Refusal> {
-        self.hold(body_bytes + body_bytes.saturating_mul(times).min(self.all.limit_bytes / 4))
-    }
-
-    /// Holds what is there already, however much it came to.
-    pub(crate) fn hold_anyway(&mut self, bytes: usize) {
-        exchange(&self.of_sender, self.bytes, bytes);
-        exchange(&self.all.held_bytes, self.bytes, bytes);
-        self.bytes = bytes;
+impl Drop for BodyLease {
+    fn drop(&mut self) {
+        exchange(&self.of_sender, self.bytes, 0);
+        exchange(&self.all.bodies.held, self.bytes, 0);
     }
 }
 
-impl Drop for Lease {
+/// What the work on one message holds; given back when it is dropped.
+#[derive(Debug)]
+pub(crate) struct WorkLease {
+    all: Arc<InFlight>,
+    bytes: usize,
+    turn: Option<OwnedMutexGuard<()>>,
+}
+
+impl WorkLease {
+    /// Holds at least this many bytes from now on. An error leaves it as it was.
+    ///
+    /// # Errors
+    /// When it is more than there is.
+    pub(crate) fn hold_at_least(&mut self, bytes: usize) -> Result<(), Refusal> {
+        if bytes > self.bytes {
+            let work = &self.all.work;
+            change(&work.held, self.bytes, bytes, work.limit).map_err(|_| Refusal::Full(Bound::InFlight))?;
+            self.bytes = bytes;
+        }
+        Ok(())
+    }
+
+    /// The work is done: holds what it came to, however much that is, until the sender is answered.
+    pub(crate) fn settle(&mut self, bytes: usize) {
+        exchange(&self.all.work.held, self.bytes, bytes);
+        if bytes < self.bytes {
+            self.all.freed.notify_waiters();
+        }
+        self.bytes = bytes;
+        self.turn = None;
+    }
+}
+
+impl Drop for WorkLease {
     fn drop(&mut self) {
-        self.hold_anyway(0);
+        self.settle(0);
     }
 }
 
@@ -100,15 +183,18 @@ fn exchange(sum: &AtomicUsize, from: usize, to: usize) {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+
+    use futures::poll;
     use proptest::{collection::vec, prelude::*};
 
     use super::*;
 
     #[test]
-    fn a_sender_has_half_and_a_message_that_is_alone_has_all() {
-        let all = InFlight::new(100);
+    fn bodies_of_a_sender_have_half_and_one_that_is_alone_has_all() {
+        let all = InFlight::new(200);
         let (one, other) = (Arc::default(), Arc::default());
-        let (mut first, mut second, mut third) = (all.lease(&one), all.lease(&one), all.lease(&other));
+        let (mut first, mut second, mut third) = (all.body(&one), all.body(&one), all.body(&other));
         first.hold(40).unwrap();
         assert!(second.hold(11).is_err());
         second.hold(10).unwrap();
@@ -121,18 +207,42 @@ mod tests {
         assert_eq!((all.held_bytes(), other.load(Relaxed)), (0, 0));
     }
 
+    #[tokio::test]
+    async fn work_waits_for_room_in_the_order_of_arrival() {
+        let all = InFlight::new(200);
+        let mut first = all.work(60).await.unwrap();
+        let (mut large, mut small) = (pin!(all.work(100)), pin!(all.work(30)));
+        // There is room for the second one, but it is the turn of the first.
+        assert!(poll!(large.as_mut()).is_pending() && poll!(small.as_mut()).is_pending());
+        first.settle(500);
+        drop(first);
+        let large = large.await.unwrap();
+        assert_eq!(all.held_bytes(), 100);
+        assert!(poll!(small.as_mut()).is_pending());
+        drop(large);
+        assert!(small.await.is_ok() && all.work(1_000).await.is_ok());
+        assert_eq!(all.held_bytes(), 0);
+    }
+
+    #[tokio::test]
+    async fn no_work_begins_while_a_large_one_goes_on() {
+        let all = InFlight::new(4 * LARGE_BYTES);
+        let mut large = all.work(LARGE_BYTES).await.unwrap();
+        let mut other = pin!(all.work(1));
+        assert!(poll!(other.as_mut()).is_pending());
+        large.settle(LARGE_BYTES);
+        assert!(other.await.is_ok());
+    }
+
     proptest! {
         #[test]
-        fn what_is_held_is_the_sum_of_what_each_holds(steps in vec((0..4_usize, 0..200_usize, any::<bool>()), 0..64)) {
-            let all = InFlight::new(100);
+        fn what_is_held_is_the_sum_of_what_each_holds(steps in vec((0..4_usize, 0..200_usize), 0..64)) {
+            let all = InFlight::new(200);
             let senders = [Arc::default(), Arc::default()];
-            let mut leases: Vec<_> = (0..4).map(|index| all.lease(&senders[index % 2])).collect();
+            let mut leases: Vec<_> = (0..4).map(|index| all.body(&senders[index % 2])).collect();
             let mut held = [0_usize; 4];
-            for (index, bytes, anyway) in steps {
-                if anyway {
-                    leases[index].hold_anyway(bytes);
-                    held[index] = bytes;
-                } else if leases[index].hold(bytes).is_ok() {
+            for (index, bytes) in steps {
+                if leases[index].hold(bytes).is_ok() {
                     held[index] = bytes;
                 }
                 prop_assert_eq!(all.held_bytes(), held.iter().sum::<usize>());

@@ -11,7 +11,7 @@ pub mod senders;
 
 use std::{path::PathBuf, time::Duration};
 
-pub(crate) use in_flight::Lease;
+pub(crate) use in_flight::WorkLease;
 pub(crate) use reception::Reception;
 use senders::SenderLimit;
 use weir_station::{
@@ -43,14 +43,14 @@ pub struct ReceiveConfig {
 
 impl ReceiveConfig {
     /// Reads its keys of the section `[collector]`, and `[collector.tls]` and `[collector.sender_limit]`. Messages under
-    /// way have three sixteenths of `memory`, unless the section says otherwise.
+    /// way have a quarter of `memory`, unless the section says otherwise.
     #[must_use]
     pub fn read(section: &Section, memory: ByteSize) -> Self {
         let config = Self {
             tls: ServerTlsConfig::read(&section.section("tls")),
             token_file: section.optional("token_file"),
             connections: Limits::read(section),
-            in_flight_bytes: section.value("in_flight_bytes", ByteSize(memory.0 / 16 * 3)),
+            in_flight_bytes: section.value("in_flight_bytes", ByteSize(memory.0 / 4)),
             message_timeout: section.value("message_timeout", Duration::from_secs(10)),
             sender_limit: SenderLimit::read(&section.section("sender_limit")),
         };

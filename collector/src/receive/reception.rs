@@ -9,16 +9,19 @@ use weir_record::otlp;
 use weir_station::{server::Peer, token::Tokens};
 
 use super::{
-    ReceiveConfig,
+    MESSAGE_LIMIT_BYTES, ReceiveConfig,
     body::{self, Compression, Framing},
     examples::{Examples, Shown},
-    in_flight::{InFlight, Lease},
+    in_flight::{InFlight, WorkLease},
     senders::{Senders, Visit},
 };
 use crate::{Accepted, Counters, Intake, Refusal, Signal, intake::now_us};
 
-/// How many times its length a message in JSON takes while it becomes protobuf, about.
-const JSON_TIMES: usize = 4;
+/// How many times its length a message takes while it is worked on, about: itself and its rows.
+const WORK_TIMES: usize = 6;
+
+/// The same of a message in JSON, which becomes protobuf first.
+const JSON_TIMES: usize = 8;
 
 /// What all receivers share.
 #[derive(Debug)]
@@ -118,19 +121,23 @@ impl Reception {
     async fn take_from(&self, name: &str, arrival: Arrival<'_>, shown: &mut Shown) -> Result<Accepted, Refusal> {
         let visit = self.senders.enter(name, Instant::now())?;
         let envelope = arrival.envelope?;
-        let mut lease = self.in_flight.lease(visit.held_bytes());
+        let mut lease = self.in_flight.body(visit.held_bytes());
         let read = body::read(arrival.body, envelope.framing, envelope.declared_bytes, &mut lease);
         let (is_compressed, body) =
             timeout(self.message_timeout, read).await.map_err(|_| Refusal::Slow(self.message_timeout))??;
         *shown = Shown::of(&body);
         let compression = if is_compressed { envelope.compression } else { Compression::None };
-        let body = body::decompress(compression, body, &mut lease)?;
+        let size_bytes = body.len().saturating_mul(compression.times()).min(MESSAGE_LIMIT_BYTES);
+        let mut work = self.in_flight.work(size_bytes.saturating_mul(WORK_TIMES)).await?;
+        drop(lease);
+        // From here to the rows nothing waits: what holds memory is as many messages as there are threads.
+        let body = body::decompress(compression, body, &mut work)?;
         *shown = Shown::of(&body);
         let body = match envelope.form {
             Form::Protobuf => body,
-            Form::Json => to_protobuf(arrival.signal, &body, &mut lease)?,
+            Form::Json => to_protobuf(arrival.signal, &body, &mut work)?,
         };
-        self.hand_over(arrival.signal, body, &visit, &mut lease).await
+        self.hand_over(arrival.signal, body, &visit, &mut work).await
     }
 
     async fn hand_over(
@@ -138,10 +145,10 @@ impl Reception {
         signal: Signal,
         body: Bytes,
         visit: &Visit,
-        lease: &mut Lease,
+        work: &mut WorkLease,
     ) -> Result<Accepted, Refusal> {
         let size_bytes = body.len();
-        let taken = self.intake.take(signal, body, lease).await;
+        let taken = self.intake.take(signal, body, work).await;
         // What was read and decoded has cost as much, whatever became of it.
         let records = taken.as_ref().map_or(0, |accepted| accepted.records);
         visit.charge(records, size_bytes, Instant::now());
@@ -149,12 +156,11 @@ impl Reception {
     }
 }
 
-fn to_protobuf(signal: Signal, body: &[u8], lease: &mut Lease) -> Result<Bytes, Refusal> {
-    lease.hold_for_work(body.len(), JSON_TIMES)?;
+fn to_protobuf(signal: Signal, body: &[u8], work: &mut WorkLease) -> Result<Bytes, Refusal> {
+    work.hold_at_least(body.len().saturating_mul(JSON_TIMES))?;
     let protobuf = match signal {
         Signal::Logs => otlp::logs_json_to_protobuf(body)?,
         Signal::Traces => otlp::traces_json_to_protobuf(body)?,
     };
-    lease.hold_anyway(body.len() + protobuf.len());
     Ok(protobuf.into())
 }
