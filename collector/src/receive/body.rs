@@ -18,8 +18,11 @@ use crate::Refusal;
 /// Bytes before a gRPC message: whether it is compressed, and its length.
 const PREFIX_BYTES: usize = 5;
 
-/// Room for the first part of a body, and for each further one of a decompressed body.
+/// Room for the first part of a body whose length is not known, and of a decompressed one.
 const STEP_BYTES: usize = 64 << 10;
+
+/// Room for the first part of a body whose length is known, at most: further ones are made room for when they come.
+const FIRST_BYTES: usize = 1 << 20;
 
 /// The largest window that a zstd frame may ask for, as a power of two: the 8 MiB that RFC 8878 has every decoder support.
 const ZSTD_WINDOW_LOG: u32 = 23;
@@ -79,19 +82,23 @@ pub(super) async fn read(
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| Refusal::BrokenOff(error.to_string()))?;
         let Ok(data) = frame.into_data() else { continue };
+        if read.is_empty() && framing == Framing::Grpc && data.len() >= PREFIX_BYTES {
+            declared_bytes = Some(PREFIX_BYTES.saturating_add(message_bytes(&data)?));
+        }
         let needed = read.len() + data.len();
         if needed > most_bytes {
             return Err(Refusal::TooLarge);
         }
-        if needed > read.capacity() {
-            let more = (4 * needed).max(STEP_BYTES).min(declared_bytes.unwrap_or(most_bytes).max(needed));
+        if read.capacity() == 0 {
+            let first = declared_bytes.unwrap_or(STEP_BYTES).clamp(needed, FIRST_BYTES.max(needed));
+            lease.wait_for(first).await?;
+            read.reserve_exact(first);
+        } else if needed > read.capacity() {
+            let more = (4 * needed).min(declared_bytes.unwrap_or(most_bytes)).max(needed);
             lease.hold(more)?;
             read.reserve_exact(more - read.len());
         }
         read.extend_from_slice(&data);
-        if framing == Framing::Grpc && declared_bytes.is_none() && read.len() >= PREFIX_BYTES {
-            declared_bytes = Some(PREFIX_BYTES.saturating_add(message_bytes(&read)?));
-        }
     }
     match framing {
         Framing::Http => Ok((true, read.into())),
@@ -200,11 +207,11 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_held_follows_what_has_come_and_not_what_is_said() {
-        let all = InFlight::new(1 << 20);
+        let all = InFlight::new(8 << 20);
         let mut lease = all.body(&Arc::default());
         let mut body = Body::from(vec![7; 1_000]);
         read(&mut body, Framing::Http, Some(MESSAGE_LIMIT_BYTES), &mut lease).await.unwrap();
-        assert_eq!(all.held_bytes(), STEP_BYTES);
+        assert_eq!(all.held_bytes(), FIRST_BYTES);
         let mut body = Body::from(vec![7; 1_000]);
         let declared = Some(MESSAGE_LIMIT_BYTES + 1);
         assert!(matches!(read(&mut body, Framing::Http, declared, &mut lease).await, Err(Refusal::TooLarge)));

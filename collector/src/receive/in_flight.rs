@@ -1,10 +1,10 @@
 //! Memory of the messages that are under way, from their first byte until their senders are answered. Half of the bound is
 //! for bodies that are being read, half for messages that are worked on.
 //!
-//! What always holds: a body holds what has come of it, at most half of its part for one sender, and is refused when
-//! there is no room: its sender decides how long it takes. Work waits for room, in the order of arrival, for
-//! [`PATIENCE`] at most: what is worked on ends by itself. One that is alone is let through whatever it takes: its
-//! own limits bound it.
+//! What always holds: a body holds what has come of it, at most half of its part for one sender; its first part waits
+//! for room, further ones are refused when there is none: how long they take is their sender's affair. Work waits for
+//! room in the order of arrival: what is worked on ends by itself. Nobody waits longer than [`PATIENCE`]. One that is
+//! alone is let through whatever it takes: its own limits bound it.
 
 use std::{
     sync::{
@@ -21,11 +21,11 @@ use tokio::{
 
 use crate::{Refusal, refusal::Bound};
 
-/// How long a message that has been read waits for room to be worked on.
+/// How long a message waits for room to be read, and then to be worked on.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Work of this size goes on alone: rows can come to many times the bytes, and are known only then.
-const LARGE_BYTES: usize = 1 << 20;
+const LARGE_BYTES: usize = 4 << 20;
 
 /// The bound, and what is held of it.
 #[derive(Debug)]
@@ -34,7 +34,6 @@ pub(crate) struct InFlight {
     work: Part,
     /// Whose turn it is to wait for room: a large message is not overtaken for ever by small ones.
     turn: Arc<Mutex<()>>,
-    freed: Notify,
 }
 
 /// A part of the bound, bytes.
@@ -42,22 +41,18 @@ pub(crate) struct InFlight {
 struct Part {
     limit: usize,
     held: AtomicUsize,
+    freed: Notify,
 }
 
 impl Part {
     fn new(limit: usize) -> Self {
-        Self { limit, held: AtomicUsize::new(0) }
+        Self { limit, held: AtomicUsize::new(0), freed: Notify::new() }
     }
 }
 
 impl InFlight {
     pub(crate) fn new(limit_bytes: usize) -> Arc<Self> {
-        Arc::new(Self {
-            bodies: Part::new(limit_bytes / 2),
-            work: Part::new(limit_bytes / 2),
-            turn: Arc::default(),
-            freed: Notify::new(),
-        })
+        Arc::new(Self { bodies: Part::new(limit_bytes / 2), work: Part::new(limit_bytes / 2), turn: Arc::default() })
     }
 
     /// What is held now, bytes.
@@ -80,7 +75,7 @@ impl InFlight {
             let turn = Arc::clone(&self.turn).lock_owned().await;
             loop {
                 // Before the look: what is freed after it is not missed.
-                let freed = self.freed.notified();
+                let freed = self.work.freed.notified();
                 if lease.hold_at_least(bytes).is_ok() {
                     return turn;
                 }
@@ -102,6 +97,25 @@ pub(crate) struct BodyLease {
 }
 
 impl BodyLease {
+    /// Holds this many bytes as soon as there is room for them.
+    ///
+    /// # Errors
+    /// When there is none in time.
+    pub(crate) async fn wait_for(&mut self, bytes: usize) -> Result<(), Refusal> {
+        let all = Arc::clone(&self.all);
+        let waited = timeout(PATIENCE, async {
+            loop {
+                // Before the look: what is freed after it is not missed.
+                let freed = all.bodies.freed.notified();
+                if self.hold(bytes).is_ok() {
+                    return;
+                }
+                freed.await;
+            }
+        });
+        waited.await.map_err(|_| Refusal::Full(Bound::InFlight))
+    }
+
     /// Holds this many bytes from now on. An error leaves it as it was.
     ///
     /// # Errors
@@ -123,6 +137,7 @@ impl Drop for BodyLease {
     fn drop(&mut self) {
         exchange(&self.of_sender, self.bytes, 0);
         exchange(&self.all.bodies.held, self.bytes, 0);
+        self.all.bodies.freed.notify_waiters();
     }
 }
 
@@ -152,7 +167,7 @@ impl WorkLease {
     pub(crate) fn settle(&mut self, bytes: usize) {
         exchange(&self.all.work.held, self.bytes, bytes);
         if bytes < self.bytes {
-            self.all.freed.notify_waiters();
+            self.all.work.freed.notify_waiters();
         }
         self.bytes = bytes;
         self.turn = None;
@@ -205,6 +220,19 @@ mod tests {
         assert_eq!((all.held_bytes(), one.load(Relaxed), other.load(Relaxed)), (500, 0, 500));
         drop(third);
         assert_eq!((all.held_bytes(), other.load(Relaxed)), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn the_first_part_of_a_body_waits_for_room() {
+        let all = InFlight::new(200);
+        let sender = Arc::default();
+        let (mut first, mut second) = (all.body(&sender), all.body(&sender));
+        first.hold(40).unwrap();
+        let mut waiting = pin!(second.wait_for(20));
+        assert!(poll!(waiting.as_mut()).is_pending());
+        drop(first);
+        waiting.await.unwrap();
+        assert_eq!(all.held_bytes(), 20);
     }
 
     #[tokio::test]

@@ -18,7 +18,7 @@ use super::{
 use crate::{Accepted, Counters, Intake, Refusal, Signal, intake::now_us};
 
 /// How many times its length a message takes while it is worked on, about: itself and its rows.
-const WORK_TIMES: usize = 6;
+const WORK_TIMES: usize = 3;
 
 /// The same of a message in JSON, which becomes protobuf first.
 const JSON_TIMES: usize = 8;
