@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     Pending,
     replay::{ReplayError, Replayer},
-    wal::{Replay, WalError},
+    wal::{Disk, Replay, System, WalError},
     writer::WriterHandle,
 };
 
@@ -55,7 +55,8 @@ async fn catch_up(pending: &Arc<Pending>, log: &WriterHandle) -> Result<(), Repl
         loop {
             pending.room().await;
             let rows = Arc::clone(pending);
-            let (back, read) = spawn_blocking(move || turn.take(&rows)).await.map_err(ReplayError::stopped)?;
+            let (back, read) =
+                spawn_blocking(move || turn.take(&rows, TURN_FRAMES)).await.map_err(ReplayError::stopped)?;
             turn = back;
             if read? == Read::All {
                 break;
@@ -74,22 +75,23 @@ async fn catch_up(pending: &Arc<Pending>, log: &WriterHandle) -> Result<(), Repl
 }
 
 /// What reads, handed to a thread that may block and back.
-struct Turn {
-    replayer: Replayer,
-    frames: Replay,
+pub(crate) struct Turn<D: Disk = System> {
+    pub(crate) replayer: Replayer,
+    pub(crate) frames: Replay<D>,
 }
 
 #[derive(PartialEq, Eq)]
-enum Read {
+pub(crate) enum Read {
     /// There is more, or there may be.
     Some,
     /// All that was in the log when the reading began.
     All,
 }
 
-impl Turn {
-    fn take(mut self, pending: &Pending) -> (Self, Result<Read, WalError>) {
-        for _ in 0..TURN_FRAMES {
+impl<D: Disk> Turn<D> {
+    /// Loads so many frames, as long as there is room.
+    pub(crate) fn take(mut self, pending: &Pending, frames: usize) -> (Self, Result<Read, WalError>) {
+        for _ in 0..frames {
             if !pending.has_room() {
                 return (self, Ok(Read::Some));
             }

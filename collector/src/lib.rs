@@ -23,6 +23,8 @@ mod refusal;
 pub mod replay;
 mod run;
 mod signal;
+#[cfg(test)]
+mod simulation;
 pub mod sources;
 mod tables;
 pub mod wal;

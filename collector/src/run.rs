@@ -20,7 +20,7 @@ use crate::{
     replay,
     sources::Sources,
     tables::{Tables, TablesError, UNKNOWN_GAP},
-    wal::{Position, Wal, WalConfig, WalError},
+    wal::{Disk, Position, Wal, WalConfig, WalError},
     writer::{self, WriterHandle},
 };
 
@@ -252,14 +252,14 @@ impl Collector {
 }
 
 /// Which batches were taken before. The newest segment's note and its frames tell it.
-fn known_sources(wal: &Wal) -> Result<Sources, WalError> {
+pub(crate) fn known_sources<D: Disk>(wal: &Wal<D>) -> Result<Sources, WalError> {
     let (note, frames) = wal.replay_newest()?;
     replay::sources(note.as_deref(), frames)
 }
 
 /// Leaves a damaged segment behind. If its head is what is damaged, then only the segments before it tell which batches
 /// were taken, and they are deleted one day.
-fn begin_afresh(wal: &mut Wal, sources: &Sources) -> Result<(), WalError> {
+pub(crate) fn begin_afresh<D: Disk>(wal: &mut Wal<D>, sources: &Sources) -> Result<(), WalError> {
     match wal.rotate(&sources.to_note()) {
         Err(error) if error.is_retryable() => tracing::warn!(%error, "the log goes on in the damaged segment"),
         rotated => return rotated,

@@ -15,7 +15,7 @@ use crate::{
     Counters, Message, Pending, Signal,
     pending::Taken,
     sources::Sources,
-    wal::{Position, Replay, Wal, WalError},
+    wal::{Disk, Position, Replay, System, Wal, WalError},
 };
 
 /// Messages that may wait for the writer. Beyond it a receiver waits, and with it its sender.
@@ -48,15 +48,15 @@ pub enum Answer {
     NoSpace,
 }
 
-enum Order {
+pub(crate) enum Order<D: Disk = System> {
     Append(Submission),
     Truncate(Position),
-    Replay { after: Position, answer: oneshot::Sender<Result<Reading, WalError>> },
+    Replay { after: Position, answer: oneshot::Sender<Result<Reading<D>, WalError>> },
     SkipPast { committed: Position, done: oneshot::Sender<()> },
 }
 
 /// A reading of the log: the note before the first frame, and the frames.
-pub type Reading = (Option<Bytes>, Replay);
+pub type Reading<D = System> = (Option<Bytes>, Replay<D>);
 
 /// Hands messages to the writer.
 #[derive(Clone, Debug)]
@@ -105,7 +105,7 @@ pub fn start(
 ) -> std::io::Result<(WriterHandle, oneshot::Receiver<Result<(), WalError>>)> {
     let (sender, orders) = mpsc::channel(QUEUE_MESSAGES);
     let (ended, end) = oneshot::channel();
-    let writer = Writer { wal, sources, pending, counters };
+    let writer = Writer::new(wal, sources, pending, counters);
     thread::Builder::new().name("weir-wal".to_owned()).spawn(move || {
         let result = writer.run(orders);
         // Nobody waits for the end any more when the process is going down anyway.
@@ -114,23 +114,28 @@ pub fn start(
     Ok((WriterHandle(sender), end))
 }
 
-struct Writer {
-    wal: Wal,
+/// What the thread does, order by order.
+pub(crate) struct Writer<D: Disk = System> {
+    wal: Wal<D>,
     sources: Sources,
     pending: Arc<Pending>,
     counters: Arc<Counters>,
 }
 
 /// A message of the group that is being made durable.
-struct Member {
+pub(crate) struct Member {
     /// Its frame; none when all of it is a repetition.
     position: Option<Position>,
     message: Message,
     answer: oneshot::Sender<Answer>,
 }
 
-impl Writer {
-    fn run(mut self, mut orders: mpsc::Receiver<Order>) -> Result<(), WalError> {
+impl<D: Disk> Writer<D> {
+    pub(crate) fn new(wal: Wal<D>, sources: Sources, pending: Arc<Pending>, counters: Arc<Counters>) -> Self {
+        Self { wal, sources, pending, counters }
+    }
+
+    fn run(mut self, mut orders: mpsc::Receiver<Order<D>>) -> Result<(), WalError> {
         while let Some(first) = orders.blocking_recv() {
             let mut group = Vec::new();
             let mut next = Some(first);
@@ -154,7 +159,7 @@ impl Writer {
         Ok(())
     }
 
-    fn carry_out(&mut self, order: Order) -> Result<(), WalError> {
+    pub(crate) fn carry_out(&mut self, order: Order<D>) -> Result<(), WalError> {
         match order {
             Order::Append(_) => {}
             Order::Truncate(through) => {
@@ -179,7 +184,7 @@ impl Writer {
         Ok(())
     }
 
-    fn append(&mut self, submission: Submission, group: &mut Vec<Member>) -> Result<(), WalError> {
+    pub(crate) fn append(&mut self, submission: Submission, group: &mut Vec<Member>) -> Result<(), WalError> {
         let Submission { message, body, received_us, answer } = submission;
         let is_new = |part: &crate::Part| !self.sources.is_taken(message.signal, &part.source);
         let mut position = None;
@@ -203,7 +208,7 @@ impl Writer {
     }
 
     /// One fsync for the whole group; then its rows are pending, and its senders are answered.
-    fn settle(&mut self, group: Vec<Member>) -> Result<(), WalError> {
+    pub(crate) fn settle(&mut self, group: Vec<Member>) -> Result<(), WalError> {
         if group.iter().any(|member| member.position.is_some()) {
             if let Err(error) = self.wal.sync() {
                 return self.refuse_group(group, error);
@@ -241,7 +246,7 @@ impl Writer {
         Ok(())
     }
 
-    fn rotate_when_due(&mut self) -> Result<(), WalError> {
+    pub(crate) fn rotate_when_due(&mut self) -> Result<(), WalError> {
         if !self.wal.rotate_due() {
             return Ok(());
         }

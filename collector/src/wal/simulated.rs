@@ -7,7 +7,7 @@
 //! | changes of names since the directory was synced | some of them: the first ones, or any |
 //!
 //! A process that is killed loses nothing that it wrote. A full disk takes the first part of an append. A sync that fails
-//! leaves bytes that no later sync brings to the disk, though that one succeeds.
+//! leaves bytes that no later sync brings to the disk, though that one succeeds; they are gone after a restart.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -142,6 +142,8 @@ impl SimulatedDisk {
             Some(Fault::PowerCut) => state.forget_what_was_not_synced(),
             Some(Fault::Kill | Fault::Sync) | None => {}
         }
+        // What a sync could not write has left the cache by now.
+        state.files.values_mut().filter(|content| content.is_lost).for_each(Content::drop_unsynced);
         let named: Vec<u64> = state.names.values().chain(state.durable_names.values()).copied().collect();
         state.files.retain(|file, _| named.contains(file) || state.changes.iter().any(|change| change.names(*file)));
     }
@@ -216,6 +218,11 @@ impl State {
 }
 
 impl Content {
+    fn drop_unsynced(&mut self) {
+        self.seen.clone_from(&self.synced);
+        self.is_lost = false;
+    }
+
     fn forget(&mut self, rng: &mut Rng) {
         let (shorter, longer) = (self.seen.len().min(self.synced.len()), self.seen.len().max(self.synced.len()));
         let length = match rng.u8(0..3) {
