@@ -166,7 +166,7 @@ async fn drive(
     let mut serving = pin!(builder.serve_connection(TokioIo::new(stream), service));
     let mut is_leaving = false;
     loop {
-        let until_idle = own.until_idle();
+        let pause = if is_leaving { FAREWELL } else { own.until_idle().unwrap_or_default() };
         tokio::select! {
             // Whatever broke the connection, its client has seen it.
             _ = serving.as_mut() => return,
@@ -175,8 +175,10 @@ async fn drive(
                 is_leaving = true;
                 serving.as_mut().graceful_shutdown();
             }
-            () = sleep(until_idle.unwrap_or_default()) => {
-                if until_idle.is_none() {
+            () = sleep(pause) => {
+                // What is under way at the end is answered; a request that is not there yet is not waited for.
+                let is_over = if is_leaving { !own.is_busy() } else { own.until_idle().is_none() };
+                if is_over {
                     break;
                 }
             }

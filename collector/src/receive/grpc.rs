@@ -59,7 +59,8 @@ async fn export(
     request: Request,
 ) -> Response {
     let (parts, mut body) = request.into_parts();
-    if !text(&parts.headers, CONTENT_TYPE).starts_with(GRPC) {
+    // What follows is its encoding, `+proto`, or a parameter; `application/grpc-web` is another protocol.
+    if text(&parts.headers, CONTENT_TYPE).split(['+', ';']).next() != Some(GRPC) {
         return (StatusCode::UNSUPPORTED_MEDIA_TYPE, format!("expected content-type {GRPC}")).into_response();
     }
     let envelope = envelope(&parts.headers);

@@ -120,6 +120,14 @@ impl Reception {
 
     async fn take_from(&self, name: &str, arrival: Arrival<'_>, shown: &mut Shown) -> Result<Accepted, Refusal> {
         let visit = self.senders.enter(name, Instant::now())?;
+        let taken = self.read_and_take(&visit, arrival, shown).await;
+        // What was read has cost as much, whatever became of it.
+        let records = taken.as_ref().map_or(0, |accepted| accepted.records);
+        visit.charge(records, shown.size_bytes, Instant::now());
+        taken
+    }
+
+    async fn read_and_take(&self, visit: &Visit, arrival: Arrival<'_>, shown: &mut Shown) -> Result<Accepted, Refusal> {
         let envelope = arrival.envelope?;
         let mut lease = self.in_flight.body(visit.held_bytes());
         let read = body::read(arrival.body, envelope.framing, envelope.declared_bytes, &mut lease);
@@ -130,29 +138,14 @@ impl Reception {
         let size_bytes = body.len().saturating_mul(compression.times()).min(MESSAGE_LIMIT_BYTES);
         let mut work = self.in_flight.work(size_bytes.saturating_mul(WORK_TIMES)).await?;
         drop(lease);
-        // From here to the rows nothing waits: what holds memory is as many messages as there are threads.
+        // From here to the rows nothing waits: as many messages as there are threads come to more than they hold.
         let body = body::decompress(compression, body, &mut work)?;
         *shown = Shown::of(&body);
         let body = match envelope.form {
             Form::Protobuf => body,
             Form::Json => to_protobuf(arrival.signal, &body, &mut work)?,
         };
-        self.hand_over(arrival.signal, body, &visit, &mut work).await
-    }
-
-    async fn hand_over(
-        &self,
-        signal: Signal,
-        body: Bytes,
-        visit: &Visit,
-        work: &mut WorkLease,
-    ) -> Result<Accepted, Refusal> {
-        let size_bytes = body.len();
-        let taken = self.intake.take(signal, body, work).await;
-        // What was read and decoded has cost as much, whatever became of it.
-        let records = taken.as_ref().map_or(0, |accepted| accepted.records);
-        visit.charge(records, size_bytes, Instant::now());
-        taken
+        self.intake.take(arrival.signal, body, &mut work).await
     }
 }
 

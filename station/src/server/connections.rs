@@ -132,6 +132,11 @@ impl Connection {
         UnderWay(Arc::clone(&self.activity))
     }
 
+    /// Whether a request is under way on it.
+    pub(super) fn is_busy(&self) -> bool {
+        self.activity.state().under_way > 0
+    }
+
     /// Whether a request on it ever succeeded.
     pub(super) fn is_proven(&self) -> bool {
         self.activity.state().is_proven

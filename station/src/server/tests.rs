@@ -59,3 +59,18 @@ async fn a_connection_is_closed_when_it_has_been_idle_for_its_time() {
     assert!(ask(&mut stream).await.starts_with("HTTP/1.1 200"));
     assert_eq!(stream.read_u8().await.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
 }
+
+#[tokio::test]
+async fn a_request_that_never_comes_does_not_hold_up_the_end() {
+    let mut running = start(Limits { connections: 9, idle: Duration::from_secs(600) }).await;
+    let mut halves = Vec::new();
+    for half in ["", "G", "GET / HTTP/1.1\r\nhost", "PRI * HTTP/2.0"] {
+        let mut stream = TcpStream::connect(running.address).await.unwrap();
+        stream.write_all(half.as_bytes()).await.unwrap();
+        halves.push(stream);
+    }
+    let mut stream = TcpStream::connect(running.address).await.unwrap();
+    assert!(ask(&mut stream).await.starts_with("HTTP/1.1 200"));
+    running.shutdown.cancel();
+    timeout(Duration::from_secs(60), running.task.join_next()).await.unwrap().unwrap().unwrap();
+}
