@@ -90,6 +90,9 @@ pub(crate) struct Sql {
     /// Read this data directory, whether Weir runs on it or not
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
+    /// Read the store and the log that this configuration file names
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["url", "data"])]
+    pub(crate) config: Option<PathBuf>,
     /// Form of the answer
     #[arg(long, default_value = "table", value_parser = format)]
     pub(crate) format: Format,
@@ -104,6 +107,9 @@ pub(crate) struct Verify {
     /// The data directory, whether Weir runs on it or not
     #[arg(long, value_name = "DIR", default_value = crate::settings::DEFAULT_DATA)]
     pub(crate) data: PathBuf,
+    /// Check the store and the log that this configuration file names
+    #[arg(long, value_name = "FILE", conflicts_with = "data")]
+    pub(crate) config: Option<PathBuf>,
     /// Everything offered must have arrived or be counted: true when no sender has anything on the way
     #[arg(long)]
     pub(crate) settled: bool,

@@ -48,7 +48,10 @@ struct Checked {
 /// Runs `weir verify`.
 pub(crate) async fn run(arguments: Verify) -> Result<(), Failure> {
     log::init("error", &Destination::StandardError).map_err(Failure::usage)?;
-    let Opened { target, lake } = sql::open(&arguments.data).await?;
+    let Opened { target, lake } = match &arguments.config {
+        Some(config) => sql::open_configured(config).await?,
+        None => sql::open(&arguments.data).await?,
+    };
     let mut all = Vec::new();
     let overflows = first_text(&target, OVERFLOWS).await?.is_some();
     let kept = Kept::of(&lake).await?;

@@ -7,6 +7,7 @@
 mod certificates;
 mod oracle;
 mod process;
+mod proxy;
 mod s3;
 mod upstream;
 
@@ -16,6 +17,7 @@ use anyhow::{Context, bail};
 pub use certificates::{CertificateFiles, Certificates};
 pub use oracle::{Key, Oracle, Traffic};
 pub use process::{Exit, Process, free_port};
+pub use proxy::{Fault, Rule, StoreProxy};
 pub use s3::ObjectStore;
 use serde_json::Value;
 pub use upstream::Upstream;
