@@ -38,10 +38,7 @@ use object_store::path::Path;
 use tokio::sync::Semaphore;
 use url::Url;
 
-use crate::{
-    PARTITION_COLUMN, ReadError, Table,
-    store::{CALL_DEADLINE, reason_of_kernel},
-};
+use crate::{PARTITION_COLUMN, ReadError, Table, store::reason_of_kernel};
 
 /// How the kernel reaches the store.
 pub(crate) type Engine = DefaultEngine<TokioMultiThreadExecutor>;
@@ -123,11 +120,11 @@ pub(crate) struct DeltaLog {
 }
 
 impl DeltaLog {
-    pub(crate) fn new(table: Table, url: Url, engine: Arc<Engine>) -> Self {
+    pub(crate) fn new(table: Table, url: Url, engine: Arc<Engine>, deadline: Duration) -> Self {
         let columns: StructType =
             table.full_schema().as_ref().try_into_kernel().expect("every column is of a type that Delta knows");
         let calls = Arc::new(Semaphore::new(CALLS_AT_ONCE));
-        Self { table, url, engine, columns: Arc::new(columns), deadline: CALL_DEADLINE, calls }
+        Self { table, url, engine, columns: Arc::new(columns), deadline, calls }
     }
 
     pub(crate) fn url(&self) -> &Url {

@@ -36,7 +36,7 @@ impl Lake {
             let (store, engine) = (&store, Arc::clone(&engine));
             async move {
                 let exists = store.prepare(config, table).await?;
-                let log = DeltaLog::new(table, store.directory(table.name()), engine);
+                let log = DeltaLog::new(table, store.directory(table.name()), engine, config.deadline());
                 Ok::<_, OpenError>(LakeTable::open(log, Arc::clone(&store.objects), exists).await?)
             }
         });

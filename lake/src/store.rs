@@ -33,13 +33,9 @@ const OPEN_TIMEOUT: Duration = Duration::from_secs(20);
 const PROBE_ROUNDS: usize = 3;
 const PROBE_WRITERS: usize = 3;
 
-/// The longest that one request to S3 waits for a connection, and for its end.
+/// The longest that one request to S3 waits for a connection, and, unless configured, for its end.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
-
-/// The longest that anything else waits for the store, its client's own tries included. Where the client has no timeouts,
-/// as for a directory that a network mount does not answer for, this alone ends the waiting.
-pub(crate) const CALL_DEADLINE: Duration = Duration::from_secs(180);
 
 /// A request to S3 is tried this often again; whoever asked for it decides what then.
 const MOST_RETRIES: usize = 3;
@@ -55,7 +51,7 @@ pub struct StoreConfig {
 
 /// How S3-compatible storage is reached. What is not said here is taken from the environment (`AWS_REGION`,
 /// `AWS_ACCESS_KEY_ID`, …), as every AWS tool does.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct S3Options {
     /// URL of a service that is not AWS, such as `http://127.0.0.1:8333`. Plain HTTP is used when it says so.
     pub endpoint: Option<String>,
@@ -70,6 +66,22 @@ pub struct S3Options {
     /// Whether the bucket stands in the path (`endpoint/bucket`) and not in the host name. If not said: in the path
     /// when there is an endpoint.
     pub path_style: Option<bool>,
+    /// The longest that one request may take. Anything that waits for the store is given up after three times that.
+    pub request_timeout: Duration,
+}
+
+impl Default for S3Options {
+    fn default() -> Self {
+        Self {
+            endpoint: None,
+            region: None,
+            access_key_id: None,
+            secret_access_key: None,
+            session_token: None,
+            path_style: None,
+            request_timeout: REQUEST_TIMEOUT,
+        }
+    }
 }
 
 impl StoreConfig {
@@ -86,6 +98,7 @@ impl StoreConfig {
                 secret_access_key: s3.secret("secret_access_key"),
                 session_token: s3.secret("session_token"),
                 path_style: s3.optional("path_style"),
+                request_timeout: s3.value("request_timeout", REQUEST_TIMEOUT),
             },
         };
         if let Err(problem) = Location::parse(&config.location) {
@@ -102,6 +115,12 @@ impl StoreConfig {
             );
         }
         config
+    }
+
+    /// The longest that anything waits for the store, its client's own tries included. Where the client has no timeouts, as
+    /// for a directory that a network mount does not answer for, this alone ends the waiting.
+    pub(crate) fn deadline(&self) -> Duration {
+        self.s3.request_timeout * 3
     }
 
     /// Tables in a local directory.
@@ -327,7 +346,7 @@ impl Store {
         }
         let unreachable = |reason: String| OpenError::Unreachable { store: config.to_string(), reason };
         let log = self.path(table.name()).map_err(|error| unreachable(error.to_string()))?.join("_delta_log");
-        let first = within(CALL_DEADLINE, self.objects.list(Some(&log)).try_next())
+        let first = within(config.deadline(), self.objects.list(Some(&log)).try_next())
             .await
             .map_err(|error| unreachable(reason(&error)))?;
         Ok(first.is_some())
@@ -367,12 +386,12 @@ fn bucket_store(config: &StoreConfig, bucket: &str) -> Result<Arc<dyn ObjectStor
         BackoffConfig { init_backoff: Duration::from_millis(100), max_backoff: Duration::from_secs(2), base: 2.0 };
     builder
         .with_virtual_hosted_style_request(!path_style)
-        .with_retry(RetryConfig { backoff, max_retries: MOST_RETRIES, retry_timeout: REQUEST_TIMEOUT })
+        .with_retry(RetryConfig { backoff, max_retries: MOST_RETRIES, retry_timeout: options.request_timeout })
         .with_client_options(
             ClientOptions::new()
                 .with_allow_http(plain)
                 .with_connect_timeout(CONNECT_TIMEOUT)
-                .with_timeout(REQUEST_TIMEOUT),
+                .with_timeout(options.request_timeout),
         )
         .build()
         .map(|store| Arc::new(store) as Arc<dyn ObjectStore>)

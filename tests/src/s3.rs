@@ -44,7 +44,7 @@ impl ObjectStore {
             "actions": ["Admin", "Read", "Write", "List", "Tagging"],
         }, {
             // Without a signature: what a proxy sends on that has changed what was signed.
-            "name": "anonymous", "actions": ["Read", "Write", "List"],
+            "name": "anonymous", "actions": ["Admin", "Read", "Write", "List"],
         }]});
         fs::write(&config, identity.to_string())?;
         let data = directory.path().join("data");

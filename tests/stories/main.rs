@@ -17,6 +17,7 @@ mod machine;
 mod maintain;
 mod secured;
 mod sql_command;
+mod store_faults;
 mod torture;
 mod verify;
 mod wal;

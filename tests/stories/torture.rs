@@ -209,6 +209,8 @@ async fn send_all(senders: &[Sender], url: &str) {
 #[derive(Clone)]
 pub(crate) struct Sender {
     instance: String,
+    /// How many bytes of each record nothing can compress much.
+    noise: usize,
     /// The last batch that was answered; shared with the copies that send.
     answered: Arc<AtomicU64>,
     client: reqwest::Client,
@@ -217,7 +219,12 @@ pub(crate) struct Sender {
 impl Sender {
     pub(crate) fn new(instance: String) -> Self {
         let client = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().unwrap();
-        Self { instance, answered: Arc::default(), client }
+        Self { instance, noise: 0, answered: Arc::default(), client }
+    }
+
+    /// A sender whose records are large in a file too.
+    pub(crate) fn incompressible(instance: String, bytes: usize) -> Self {
+        Self { noise: bytes, ..Self::new(instance) }
     }
 
     /// Batches that were answered.
@@ -258,7 +265,7 @@ impl Sender {
             route: format!("/{}", index % 3),
             latency_us: 100 + sequence,
             // So that a segment of the log is full soon.
-            path: "x".repeat(2_000),
+            path: if self.noise == 0 { "x".repeat(2_000) } else { noise(sequence, index, self.noise) },
             ..Default::default()
         };
         let records: Vec<_> = (0..RECORDS).map(record).collect();
@@ -267,4 +274,10 @@ impl Sender {
         anyhow::ensure!(response.status().is_success(), "{}", response.status());
         Ok(())
     }
+}
+
+/// The same text for the same record.
+fn noise(sequence: u64, index: usize, bytes: usize) -> String {
+    let mut dice = Rng::with_seed(sequence * RECORDS as u64 + index as u64);
+    std::iter::repeat_with(|| dice.alphanumeric()).take(bytes).collect()
 }

@@ -1,6 +1,6 @@
 //! Maintenance on real tables: rows stay what they are, whoever else is at work.
 
-use std::{cell::RefCell, path::Path as FilePath, sync::atomic::Ordering};
+use std::{cell::RefCell, path::Path as FilePath, sync::atomic::Ordering, time::Duration};
 
 use arrow::{compute::concat_batches, datatypes::TimestampMicrosecondType};
 use chrono::TimeDelta;
@@ -214,7 +214,12 @@ async fn a_merge_whose_commit_was_answered_with_an_error_is_recognised() {
     let store = Arc::new(FaultyStore::default());
     let executor = TokioMultiThreadExecutor::new(Handle::current());
     let engine = DefaultEngineBuilder::new(store.objects()).with_task_executor(Arc::new(executor)).build();
-    let log = DeltaLog::new(Table::Requests, Url::parse("memory:///requests/").unwrap(), Arc::new(engine));
+    let log = DeltaLog::new(
+        Table::Requests,
+        Url::parse("memory:///requests/").unwrap(),
+        Arc::new(engine),
+        Duration::from_secs(60),
+    );
     let table = LakeTable::open(log, store.objects(), false).await.unwrap();
     for number in 0..3 {
         table.append(&[rows([number])], "w", number).await.unwrap();

@@ -12,9 +12,7 @@ use tokio::sync::Semaphore;
 use weir_record::AccessRecord;
 
 use super::*;
-use crate::{
-    Lake, OpenError, StoreConfig, delta::COMMITS_PER_CHECKPOINT, faulty::FaultyStore, requests, store::CALL_DEADLINE,
-};
+use crate::{Lake, OpenError, StoreConfig, delta::COMMITS_PER_CHECKPOINT, faulty::FaultyStore, requests};
 
 const DAY_US: i64 = 86_400_000_000;
 
@@ -26,7 +24,7 @@ async fn open(directory: impl AsRef<FilePath>) -> Lake {
 async fn table_in(store: &Arc<FaultyStore>) -> LakeTable {
     let executor = TokioMultiThreadExecutor::new(tokio::runtime::Handle::current());
     let engine = DefaultEngineBuilder::new(store.objects()).with_task_executor(Arc::new(executor)).build();
-    let log = DeltaLog::new(Table::Requests, Url::parse("memory:///requests/").unwrap(), Arc::new(engine));
+    let log = DeltaLog::new(Table::Requests, Url::parse("memory:///requests/").unwrap(), Arc::new(engine), PATIENCE);
     LakeTable::open(log, store.objects(), false).await.unwrap()
 }
 
@@ -144,6 +142,9 @@ async fn a_file_that_cannot_be_stored_commits_nothing() {
     assert_eq!((times(&table).await, parquet_objects(&table).await), (vec![1], 1));
 }
 
+/// What answers does so within this.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// After this a store that holds a put is given up. One that does not answers from memory.
 const SOON: Duration = Duration::from_secs(1);
 
@@ -157,7 +158,7 @@ async fn a_commit_that_is_given_up_and_comes_through_later_counts_once() {
     assert!(error.is_retryable() && error.to_string().contains("no answer within"), "{error}");
     store.commits_to_hold.store(0, Ordering::Relaxed);
     store.release(Semaphore::MAX_PERMITS);
-    table.log.deadline = CALL_DEADLINE;
+    table.log.deadline = PATIENCE;
     // Either one of those that were given up has come through by now, or this one does, or they race.
     table.append(&[rows([1])], "w", 1).await.unwrap();
     table.append(&[rows([2])], "w", 2).await.unwrap();
@@ -172,7 +173,7 @@ async fn a_commit_that_is_given_up_loses_against_the_next_try() {
     store.commits_to_hold.store(1, Ordering::Relaxed);
     // The second try is for the same version.
     assert_eq!(table.append(&[rows([1])], "w", 1).await.unwrap(), Append::Committed { version: 1 });
-    table.log.deadline = CALL_DEADLINE;
+    table.log.deadline = PATIENCE;
     store.release(1);
     assert_eq!(table.append(&[rows([2])], "w", 2).await.unwrap(), Append::Committed { version: 2 });
     assert_eq!((times(&table).await, parquet_objects(&table).await), (vec![1, 2], 2));
