@@ -11,8 +11,9 @@ use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitEx
 /// Environment variable that chooses what is logged: `debug`, or `weir_gateway=debug,info`.
 pub const VARIABLE: &str = "WEIR_LOG";
 
-/// Libraries that tell of every step they take.
-const QUIET: &str = "delta_kernel=warn,delta_kernel_default_engine=warn";
+/// Libraries that tell of every step they take, and of an error with all that they know. Who called them tells it on a
+/// line.
+const QUIET: &str = "delta_kernel=off,delta_kernel_default_engine=off,object_store=warn";
 
 /// Where the log goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
