@@ -202,9 +202,9 @@ async fn a_large_file_goes_in_parts_and_one_that_fails_is_sent_again() {
     behind
         .proxy
         .set([part("partNumber=1&", Fault::Answer(500, "InternalError")), part("partNumber=2&", Fault::DropAnswer)]);
-    let sender = Sender::incompressible("large".to_owned(), 12_000);
-    sender.send_until(&collector.url, 100).await.unwrap();
-    behind.end(collector, 100).await;
+    let sender = Sender::incompressible("large".to_owned(), 4_000);
+    sender.send_until(&collector.url, 250).await.unwrap();
+    behind.end(collector, 250).await;
     assert_eq!(behind.proxy.faults(), 2);
 }
 
