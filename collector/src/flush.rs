@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use weir_lake::{Append, CommitError, Lake, Table};
 use weir_station::crash_point;
 
-use crate::{Counters, Pending, intake::now_us, pending::Generation, writer::WriterHandle};
+use crate::{Counters, Pending, intake::now_us, pending::Generation, wal::Position, writer::WriterHandle};
 
 /// How often it is looked whether a flush is due.
 const TICK: Duration = Duration::from_millis(50);
@@ -71,12 +71,20 @@ pub struct Flusher {
 
 impl Flusher {
     /// Flushes whenever it is due, and truncates the log after, until `shutdown`.
-    pub async fn run(&self, policy: FlushPolicy, log: WriterHandle, shutdown: CancellationToken) {
+    ///
+    /// # Errors
+    /// When rows must be gathered anew: by the next start, which asks the tables how far they are.
+    pub async fn run(
+        &self,
+        policy: FlushPolicy,
+        log: WriterHandle,
+        shutdown: CancellationToken,
+    ) -> Result<(), CommitError> {
         let mut last = Instant::now();
         loop {
             tokio::select! {
                 () = sleep(TICK) => {}
-                () = shutdown.cancelled() => return,
+                () = shutdown.cancelled() => return Ok(()),
             }
             if !policy.is_due(last.elapsed(), self.pending.open_bytes()) {
                 continue;
@@ -84,29 +92,38 @@ impl Flusher {
             last = Instant::now();
             // A shutdown ends the waiting for a store that is away; the last flush tries once more.
             tokio::select! {
-                () = self.flush() => log.truncate(self.pending.committed_by_all()).await,
-                () = shutdown.cancelled() => return,
+                flushed = self.flush() => flushed?,
+                () = shutdown.cancelled() => return Ok(()),
             }
+            log.truncate(self.pending.committed_by_all()).await;
         }
     }
 
     /// Commits all that is in memory; tries again until it is done. What stands in the log alone stays there.
-    pub async fn flush_all(&self) {
+    ///
+    /// # Errors
+    /// When rows must be gathered anew.
+    pub async fn flush_all(&self) -> Result<(), CommitError> {
         while self.pending.seal().is_some() {
-            self.flush().await;
+            self.flush().await?;
         }
+        Ok(())
     }
 
     /// Commits one generation; tries again until it is done.
-    async fn flush(&self) {
+    async fn flush(&self) -> Result<(), CommitError> {
         let mut pauses = Pauses::new();
         while let Err(error) = self.try_flush().await {
+            if matches!(error, CommitError::Moved { .. }) {
+                return Err(error);
+            }
             self.counters.commit_retries.add(1);
             let (retryable, pause) = (error.is_retryable(), pauses.next());
             let pause_ms = pause.as_millis();
             tracing::warn!(%error, retryable, pause_ms, "commit failed; the rows are kept, trying again");
             sleep(pause).await;
         }
+        Ok(())
     }
 
     /// Commits one generation, once: the one that an earlier flush left sealed, or else what is open. `false` when
@@ -137,8 +154,9 @@ impl Flusher {
     async fn commit(&self, table: Table, generation: &Generation) -> Result<(), CommitError> {
         let through = generation.through();
         let rows = generation.rows_to_commit(table, now_us());
-        let position = i64::try_from(through.get()).unwrap_or(i64::MAX);
-        match self.lake.table(table).append(&rows, &self.writer_id, position).await? {
+        let number = |position: Position| i64::try_from(position.get()).unwrap_or(i64::MAX);
+        let (after, position) = (number(self.pending.committed_by(table)), number(through));
+        match self.lake.table(table).append_after(&rows, &self.writer_id, after, position).await? {
             Append::Committed { version } => tracing::debug!(table = table.name(), version, position, "committed"),
             Append::AlreadyCommitted => tracing::info!(table = table.name(), position, "had committed before"),
         }

@@ -275,6 +275,12 @@ impl Pending {
         self.room.notify_one();
     }
 
+    /// The position that a table has committed.
+    #[must_use]
+    pub fn committed_by(&self, table: Table) -> Position {
+        self.lock().committed[table as usize]
+    }
+
     /// The position that every table has committed.
     #[must_use]
     pub fn committed_by_all(&self) -> Position {

@@ -247,7 +247,8 @@ impl Collector {
             tracing::info!(lag_messages, "messages stay in the log; they will be committed after the next start");
         }
         let flushed = exit::within(deadline, "the last commits to the tables", flusher.flush_all()).await;
-        flushed.ok_or(RunError::LastFlush { deadline })
+        let flushed = flushed.ok_or(RunError::LastFlush { deadline })?;
+        flushed.map_err(|error| RunError::Task { task: "the last commit", reason: error.to_string() })
     }
 }
 

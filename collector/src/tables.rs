@@ -8,7 +8,7 @@ use std::sync::Arc;
 use tokio::sync::SetOnce;
 use tokio_util::sync::CancellationToken;
 use weir_lake::{
-    Lake, OpenError, ReadError, StoreConfig,
+    CommitError, Lake, OpenError, ReadError, StoreConfig,
     maintain::{Maintenance, Policy},
 };
 
@@ -33,6 +33,8 @@ pub(crate) enum TablesError {
     Read(#[from] ReadError),
     #[error(transparent)]
     Replay(#[from] ReplayError),
+    #[error(transparent)]
+    Commit(#[from] CommitError),
     #[error(
         "the tables have committed this log up to {committed}, which it has not reached yet: the log is not theirs, or an old copy"
     )]
@@ -44,7 +46,7 @@ impl TablesError {
         match self {
             Self::Open(error) => error.is_retryable(),
             Self::Read(error) => error.is_retryable(),
-            Self::Replay(_) | Self::AheadOfLog { .. } => false,
+            Self::Replay(_) | Self::Commit(_) | Self::AheadOfLog { .. } => false,
         }
     }
 }
@@ -88,14 +90,18 @@ impl Tables {
             () = shutdown.cancelled() => return Ok(()),
         }
         let flusher = self.flusher.wait().await;
-        let reading = backlog::run(Arc::clone(&self.pending), log.clone(), shutdown.clone());
+        let reading = async {
+            let reading = backlog::run(Arc::clone(&self.pending), log.clone(), shutdown.clone());
+            reading.await.map_err(TablesError::from)
+        };
+        let flushing = async { Ok(flusher.run(self.policy, log.clone(), shutdown.clone()).await?) };
         let maintaining = async {
             if self.maintenance.enabled {
                 Maintenance::new(Arc::clone(&flusher.lake), self.maintenance).run(shutdown.clone()).await;
             }
+            Ok(())
         };
-        let (read, (), ()) = tokio::join!(reading, flusher.run(self.policy, log, shutdown.clone()), maintaining);
-        Ok(read?)
+        tokio::try_join!(reading, flushing, maintaining).map(|_| ())
     }
 
     async fn open_at_last(&self) -> Result<(), TablesError> {

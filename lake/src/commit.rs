@@ -7,6 +7,8 @@
 //! A try that was given up at its deadline may still come through, at any time. It then makes the one version that it was
 //! made for, if that is free: the next try either was for the same version, and one of the two conflicts; or it was for a
 //! later one, and then the version of the first is taken. So a late success counts once, and is found like any other.
+//! It may also be that of a process that is gone, and whose successor has gathered the same rows and more: the writer says
+//! where it must have been, and its rows are not committed when it is elsewhere.
 
 use std::time::Duration;
 
@@ -55,9 +57,15 @@ impl LakeTable {
         let (mut attempts, mut failures, mut reason) = (0, 0, String::new());
         while attempts < MOST_ATTEMPTS && failures < MOST_FAILURES {
             let state = self.newest();
-            let come_so_far = |(writer, position): &(String, i64)| state.position(writer) >= Some(*position);
-            if change.position.as_ref().is_some_and(come_so_far) {
-                return Ok(Committed::Before);
+            if let Some(advance) = &change.advance {
+                let found = state.position(&advance.writer);
+                if found >= Some(advance.to) {
+                    return Ok(Committed::Before);
+                }
+                let found = found.unwrap_or(0);
+                if let Some(after) = advance.after.filter(|after| *after != found) {
+                    return Err(CommitError::Moved { table: self.table(), after, found });
+                }
             }
             if Utc::now() - change.since > OLDEST_FILES {
                 "its files are too old to be sure that they are still there".clone_into(&mut reason);

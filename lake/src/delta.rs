@@ -79,9 +79,18 @@ pub(crate) struct Change {
     /// Files that are live no longer. All of them must be when the commit is made.
     pub(crate) removed: Arc<HashSet<Path>>,
     /// Who has come how far by it.
-    pub(crate) position: Option<(String, i64)>,
+    pub(crate) advance: Option<Advance>,
     /// When its files were stored at the earliest: maintenance deletes files that no commit names after a day.
     pub(crate) since: DateTime<Utc>,
+}
+
+/// How far a writer comes by a change.
+#[derive(Clone, Debug)]
+pub(crate) struct Advance {
+    pub(crate) writer: String,
+    /// Where the writer must have been, if it says so; 0 where it has committed nothing.
+    pub(crate) after: Option<i64>,
+    pub(crate) to: i64,
 }
 
 /// Why files come or go; the log names it.
@@ -201,8 +210,8 @@ impl DeltaLog {
                 Kind::Remove => (UpdateTableOperation::Delete, true),
             };
             let mut builder = Arc::clone(&on.snapshot).update_table(operation, ENGINE_INFO, is_data_change);
-            if let Some((writer, position)) = &change.position {
-                builder = builder.with_transaction_id(writer.clone(), *position);
+            if let Some(advance) = &change.advance {
+                builder = builder.with_transaction_id(advance.writer.clone(), advance.to);
             }
             if change.kind == Kind::Append && !change.added.is_empty() {
                 builder = builder.with_blind_append();
@@ -225,7 +234,7 @@ impl DeltaLog {
             let state = match committed.post_commit_snapshot() {
                 Some(snapshot) => {
                     let mut positions = HashMap::clone(&on.positions);
-                    positions.extend(change.position);
+                    positions.extend(change.advance.map(|advance| (advance.writer, advance.to)));
                     State { snapshot: Arc::clone(snapshot), positions: Arc::new(positions) }
                 }
                 None => log.state(log.load()?)?,

@@ -18,7 +18,7 @@ use weir_station::crash_point;
 use crate::{
     LiveFiles, Table, TableSnapshot,
     commit::Committed,
-    delta::{Change, DeltaLog, Kind, State},
+    delta::{Advance, Change, DeltaLog, Kind, State},
     file::{self, DataFile},
     store::{reason, upload},
 };
@@ -64,6 +64,19 @@ pub enum CommitError {
         /// What became of the last attempt.
         reason: String,
     },
+    /// The writer's position is not where the rows begin: an earlier attempt of its, perhaps of a process that is gone,
+    /// came through late. Some of the rows may be in the table.
+    #[error(
+        "the table {} has committed this writer up to {found}, not {after}: an earlier commit came through late;          the rows must be gathered anew", .table.name()
+    )]
+    Moved {
+        /// The table.
+        table: Table,
+        /// Where the rows begin.
+        after: i64,
+        /// Where the writer is.
+        found: i64,
+    },
     /// The table is not ours any more.
     #[error(transparent)]
     Table(ReadError),
@@ -76,7 +89,7 @@ impl CommitError {
         match self {
             Self::Store { .. } | Self::Attempts { .. } => true,
             Self::Table(error) => error.is_retryable(),
-            Self::Rows { .. } => false,
+            Self::Rows { .. } | Self::Moved { .. } => false,
         }
     }
 }
@@ -184,12 +197,33 @@ impl LakeTable {
     /// Appends rows and, in the same commit, the position up to which the writer's log is thereby committed.
     ///
     /// Exactly once: when the writer's position in the table is at or past `position`, nothing is added. Without rows
-    /// the position still moves. `rows` have the columns of [`Table::schema`].
+    /// the position still moves. `rows` have the columns of [`Table::schema`]. A writer whose rows are all that came since
+    /// its last position says so by [`Self::append_after`].
     ///
     /// # Errors
     /// When the rows are not known to be committed; they may be, and appending them again with the same position is
     /// safe.
     pub async fn append(&self, rows: &[RecordBatch], writer: &str, position: i64) -> Result<Append, CommitError> {
+        self.append_to(rows, Advance { writer: writer.to_owned(), after: None, to: position }).await
+    }
+
+    /// Appends the rows that a writer's log has after one position (0: from its beginning) and up to another. Nothing is
+    /// added when the table has the writer elsewhere: then another commit of its has some of these rows.
+    ///
+    /// # Errors
+    /// As [`Self::append`], and [`CommitError::Moved`] when the writer is elsewhere.
+    pub async fn append_after(
+        &self,
+        rows: &[RecordBatch],
+        writer: &str,
+        after: i64,
+        position: i64,
+    ) -> Result<Append, CommitError> {
+        self.append_to(rows, Advance { writer: writer.to_owned(), after: Some(after), to: position }).await
+    }
+
+    async fn append_to(&self, rows: &[RecordBatch], advance: Advance) -> Result<Append, CommitError> {
+        let (writer, position) = (&advance.writer, advance.to);
         if self.newest().position(writer).is_some_and(|committed| committed >= position) {
             return Ok(Append::AlreadyCommitted);
         }
@@ -200,16 +234,17 @@ impl LakeTable {
             kind: Kind::Append,
             added: files.iter().map(|(_, add)| add.clone()).collect(),
             removed: Arc::default(),
-            position: Some((writer.to_owned(), position)),
+            advance: Some(advance),
             since,
         };
-        match self.commit(&change).await? {
-            Committed::Now { version } => Ok(Append::Committed { version }),
-            Committed::Before | Committed::Never => {
-                self.delete_unless_live(files.into_iter().map(|(path, _)| path)).await;
-                Ok(Append::AlreadyCommitted)
-            }
-        }
+        let outcome = match self.commit(&change).await {
+            Ok(Committed::Now { version }) => return Ok(Append::Committed { version }),
+            Ok(Committed::Before | Committed::Never) => Ok(Append::AlreadyCommitted),
+            Err(moved @ CommitError::Moved { .. }) => Err(moved),
+            Err(unknown) => return Err(unknown),
+        };
+        self.delete_unless_live(files.into_iter().map(|(path, _)| path)).await;
+        outcome
     }
 
     /// How far a writer has committed, now. `None` when it never has.

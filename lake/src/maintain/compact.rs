@@ -53,7 +53,7 @@ pub(crate) async fn compact(table: &LakeTable, job: &Job, target_bytes: u64) -> 
         kind: Kind::Rearrange,
         added: outputs.stored.iter().map(|(_, add)| add.clone()).collect(),
         removed: Arc::new(job.files.iter().map(|file| file.path.clone()).collect::<HashSet<_>>()),
-        position: None,
+        advance: None,
         since,
     };
     match table.commit(&change).await? {

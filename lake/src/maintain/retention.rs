@@ -11,7 +11,7 @@ use super::MaintainError;
 use crate::{
     LakeTable, LiveFile,
     commit::Committed,
-    delta::{Change, Kind},
+    delta::{Advance, Change, Kind},
     file::DAY_US,
     snapshot::RETENTION,
 };
@@ -41,7 +41,7 @@ pub(crate) async fn remove_before(table: &LakeTable, first_date: i32) -> Result<
         kind: Kind::Remove,
         added: Vec::new(),
         removed: Arc::new(files.iter().map(|file| file.path.clone()).collect()),
-        position: position.then(|| (RETENTION.to_owned(), i64::from(first_date))),
+        advance: position.then(|| Advance { writer: RETENTION.to_owned(), after: None, to: i64::from(first_date) }),
         since: Utc::now(),
     };
     match table.commit(&change).await? {

@@ -295,7 +295,7 @@ async fn a_file_of_another_program_is_left_as_it_is() {
     let added = vec![crate::file::tests::add_of(&table.write_state, &theirs, bytes.len() as u64, &rows([0]))];
     table.store().put(&theirs, bytes.into()).await.unwrap();
     let removed = Arc::new([first].into());
-    table.commit(&Change { kind: Kind::Rearrange, added, removed, position: None, since: Utc::now() }).await.unwrap();
+    table.commit(&Change { kind: Kind::Rearrange, added, removed, advance: None, since: Utc::now() }).await.unwrap();
 
     let maintenance = maintenance(&lake);
     let steps = run(&maintenance, Table::Requests, ALL, Utc::now()).await;

@@ -180,6 +180,23 @@ async fn a_commit_that_is_given_up_loses_against_the_next_try() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn rows_that_begin_where_the_writer_is_not_are_not_added() {
+    let directory = tempdir().unwrap();
+    let (lake, successor) = (open(&directory).await, open(&directory).await);
+    let table = lake.table(Table::Requests);
+    table.append_after(&[rows([1])], "w", 0, 1).await.unwrap();
+    let successor = successor.table(Table::Requests);
+    assert_eq!(successor.position("w").await.unwrap(), Some(1));
+    // A commit of the process before comes through only now, when its successor has read those rows from the log too.
+    table.append_after(&[rows([2])], "w", 1, 2).await.unwrap();
+    let error = successor.append_after(&[rows([2, 3])], "w", 1, 3).await.unwrap_err();
+    assert!(matches!(error, CommitError::Moved { after: 1, found: 2, .. }) && !error.is_retryable(), "{error}");
+    assert_eq!((times(table).await, parquet_objects(table).await), (vec![1, 2], 2));
+    successor.append_after(&[rows([3])], "w", 2, 3).await.unwrap();
+    assert_eq!(times(table).await, [1, 2, 3]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn writers_who_race_lose_nothing() {
     let directory = tempdir().unwrap();
     let lakes = [open(&directory).await, open(&directory).await];
