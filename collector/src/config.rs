@@ -49,6 +49,7 @@ impl Config {
         let address = |key, port: u16| section.value(key, SocketAddr::from(([127, 0, 0, 1], port)));
         let size = |key, default| section.value(key, default);
         let memory: ByteSize = size("memory", ByteSize::mebibytes(256));
+        let wal_budget = size("wal_budget", ByteSize::mebibytes(2_048));
         let config = Self {
             grpc: address("grpc", 4317),
             http: address("http", 4318),
@@ -57,10 +58,11 @@ impl Config {
             receive: ReceiveConfig::read(&section, memory),
             wal: section.value("wal", data.join("wal")),
             wal_segment: size("wal_segment", ByteSize::mebibytes(64)),
-            wal_budget: size("wal_budget", ByteSize::mebibytes(2_048)),
+            wal_budget,
             flush: FlushPolicy {
                 interval: section.value("flush_interval", Duration::from_secs(60)),
                 bytes: usize::try_from(size("flush_size", ByteSize::mebibytes(32)).0).unwrap_or(usize::MAX),
+                wal_bytes: size("wal_soft_budget", ByteSize(wal_budget.0 / 4 * 3)).0,
             },
             memory,
             maintenance: Policy::read(&document.section("maintenance"), memory.0 / 4),
@@ -74,6 +76,10 @@ impl Config {
     fn check(&self, section: &weir_station::config::Section) {
         if self.wal_budget.0 < self.wal_segment.0.saturating_mul(2) {
             section.fault("wal_budget", "is less than two segments", "at least twice wal_segment");
+        }
+        if self.flush.wal_bytes < self.wal_segment.0 || self.flush.wal_bytes > self.wal_budget.0 {
+            let range = "at least wal_segment and at most wal_budget";
+            section.fault("wal_soft_budget", "is less than a segment, or more than the budget", range);
         }
         if self.wal_segment < ByteSize::mebibytes(1) {
             section.fault("wal_segment", "is less than 1MiB", "at least \"1MiB\"");

@@ -19,6 +19,9 @@ use crate::{Counters, Pending, intake::now_us, pending::Generation, wal::Positio
 /// How often it is looked whether a flush is due.
 const TICK: Duration = Duration::from_millis(50);
 
+/// How often it is flushed at most because the log is large.
+const LARGE_LOG_INTERVAL: Duration = Duration::from_secs(1);
+
 /// When a flush is due.
 #[derive(Clone, Copy, Debug)]
 pub struct FlushPolicy {
@@ -26,13 +29,16 @@ pub struct FlushPolicy {
     pub interval: Duration,
     /// As soon as open rows take this much memory.
     pub bytes: usize,
+    /// As soon as the log takes more than this on disk, its soft budget: so that it can let go before it is full.
+    pub wal_bytes: u64,
 }
 
 impl FlushPolicy {
     /// Whether to flush now.
     #[must_use]
-    pub fn is_due(&self, since_last: Duration, open_bytes: usize) -> bool {
-        open_bytes > 0 && (since_last >= self.interval || open_bytes >= self.bytes)
+    pub fn is_due(&self, since_last: Duration, open_bytes: usize, wal_bytes: u64) -> bool {
+        let is_log_large = wal_bytes > self.wal_bytes && since_last >= LARGE_LOG_INTERVAL;
+        open_bytes > 0 && (since_last >= self.interval || open_bytes >= self.bytes || is_log_large)
     }
 }
 
@@ -86,8 +92,12 @@ impl Flusher {
                 () = sleep(TICK) => {}
                 () = shutdown.cancelled() => return Ok(()),
             }
-            if !policy.is_due(last.elapsed(), self.pending.open_bytes()) {
+            let wal_bytes = self.counters.wal_bytes.get();
+            if !policy.is_due(last.elapsed(), self.pending.open_bytes(), wal_bytes) {
                 continue;
+            }
+            if wal_bytes > policy.wal_bytes {
+                tracing::warn!(wal_bytes, soft_budget = policy.wal_bytes, "the log is beyond its soft budget");
             }
             last = Instant::now();
             // A shutdown ends the waiting for a store that is away; the last flush tries once more.
@@ -170,12 +180,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_flush_is_due_by_time_or_by_size_and_never_for_nothing() {
-        let policy = FlushPolicy { interval: Duration::from_secs(60), bytes: 100 };
-        assert!(!policy.is_due(Duration::from_secs(3600), 0));
-        assert!(!policy.is_due(Duration::from_secs(59), 99));
-        assert!(policy.is_due(Duration::from_secs(60), 1));
-        assert!(policy.is_due(Duration::ZERO, 100));
+    fn a_flush_is_due_by_time_or_by_size_or_for_a_large_log_and_never_for_nothing() {
+        let second = Duration::from_secs(1);
+        let policy = FlushPolicy { interval: 60 * second, bytes: 100, wal_bytes: 1_000 };
+        assert!(!policy.is_due(3600 * second, 0, 2_000));
+        assert!(!policy.is_due(59 * second, 99, 1_000));
+        assert!(policy.is_due(60 * second, 1, 0));
+        assert!(policy.is_due(Duration::ZERO, 100, 0));
+        assert!(policy.is_due(second, 1, 1_001));
+        assert!(!policy.is_due(second / 2, 1, 1_001));
     }
 
     #[test]
