@@ -69,9 +69,13 @@ pub(crate) struct Head {
 }
 
 impl Spool {
-    /// The spool in a directory, which need not be there.
-    pub(crate) fn new(directory: PathBuf, most_bytes: u64) -> Arc<Self> {
-        Arc::new(Self { directory, most_bytes, used_bytes: AtomicU64::new(0) })
+    /// The spool in a directory, which is made, and tried: who needs it later has nobody to tell.
+    pub(crate) fn open(directory: PathBuf, most_bytes: u64) -> io::Result<Arc<Self>> {
+        fs::create_dir_all(&directory)?;
+        let tried = directory.join(format!("tried-{}", std::process::id()));
+        File::create(&tried)?;
+        fs::remove_file(&tried)?;
+        Ok(Arc::new(Self { directory, most_bytes, used_bytes: AtomicU64::new(0) }))
     }
 
     /// Bytes that its lanes take.
