@@ -20,7 +20,7 @@ use tokio::time::timeout;
 use weir_station::server::Peer;
 
 use super::{
-    MESSAGE_LIMIT_BYTES, Reception,
+    Reception,
     body::{Compression, Framing},
     grpc,
     reception::{Arrival, Envelope, Form},
@@ -31,7 +31,7 @@ const PROTOBUF: &str = "application/x-protobuf";
 const JSON: &str = "application/json";
 
 /// How long the rest of a refused message is read, so that its sender can read the answer.
-const DISCARD_TIMEOUT: Duration = Duration::from_secs(1);
+const DISCARD_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The two paths.
 pub(crate) fn router(reception: Arc<Reception>) -> Router {
@@ -63,17 +63,10 @@ async fn export(
     }
 }
 
-/// Reads what is left of a refused message: an HTTP/1 sender that is cut off while it writes may never see the answer.
+/// Reads what is left of a refused message, and keeps nothing of it: an HTTP/1 sender that is cut off while it writes may
+/// never see the answer.
 async fn discard(mut body: Body) {
-    let mut left = MESSAGE_LIMIT_BYTES;
-    let rest = async {
-        while let Some(Ok(frame)) = body.frame().await {
-            left = left.saturating_sub(frame.data_ref().map_or(0, bytes::Bytes::len));
-            if left == 0 {
-                break;
-            }
-        }
-    };
+    let rest = async { while let Some(Ok(_)) = body.frame().await {} };
     // It was refused already: the answer comes either way.
     let _ = timeout(DISCARD_TIMEOUT, rest).await;
 }
