@@ -22,9 +22,10 @@ use weir_tests::{PATIENCE, Process};
 use crate::pipeline::WEIR;
 
 /// Every step between a message's arrival and the log forgetting it, and of maintenance, which goes on beside.
-const POINTS: [&str; 12] = [
+const POINTS: [&str; 13] = [
     "writer::appended",
     "writer::synced",
+    "wal::written",
     "wal::segment_created",
     "wal::segments_deleted",
     "flush::sealed",
