@@ -138,19 +138,21 @@ async fn slow_bodies_and_idle_connections_do_not_keep_others_out() {
     let stations = Stations::new("");
     let bounds = [
         ("WEIR_COLLECTOR__CONNECTIONS", "64"),
-        ("WEIR_COLLECTOR__MESSAGE_TIMEOUT", "1s"),
+        ("WEIR_COLLECTOR__MESSAGE_TIMEOUT", "5s"),
         ("WEIR_COLLECTOR__IDLE_TIMEOUT", "5s"),
     ];
     let (_process, listening) = stations.collector_listening_with(&bounds).await;
     while_good_ones_go(&listening, async {
         let address = listening.http.strip_prefix("http://").unwrap();
         let mut slow = Vec::new();
-        for _ in 0..16 {
+        for _ in 0..8 {
             let mut stream = TcpStream::connect(address).await.unwrap();
             let head = "POST /v1/logs HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 16000000\r\n\r\n{";
             stream.write_all(head.as_bytes()).await.unwrap();
             slow.push(stream);
         }
+        // Each has room for its first part: from here on they are busy, and do not give way.
+        until_metrics(&listening.admin, |value| value("weir_collector_in_flight_bytes") >= 8 << 20).await.unwrap();
         let mut idle = Vec::new();
         for _ in 0..300 {
             idle.push(TcpStream::connect(address).await.unwrap());
@@ -166,7 +168,7 @@ async fn slow_bodies_and_idle_connections_do_not_keep_others_out() {
         until_metrics(&listening.admin, |value| {
             let displaced = "weir_collector_closed_connections_total{listener=\"http\",reason=\"displaced\"}";
             value(displaced) >= 200
-                && value("weir_collector_refused_total{reason=\"slow\"}") == 16
+                && value("weir_collector_refused_total{reason=\"slow\"}") == 8
                 // Only that of the good messages is left.
                 && value("weir_collector_connections{listener=\"http\"}") == 1
         })
