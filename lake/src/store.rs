@@ -3,11 +3,18 @@
 //! What always holds: a store that is opened can be reached and keeps a commit from being overwritten; one that cannot
 //! is refused at the start, within seconds, with a line that says what would be right.
 
+mod credentials;
 mod reason;
 mod upload;
 
-use std::{fmt, io, path::Path as FilePath, sync::Arc, time::Duration};
+use std::{
+    fmt, io,
+    path::{Path as FilePath, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
+use credentials::CredentialsFile;
 use futures::{TryStreamExt, future::join_all};
 use object_store::{
     BackoffConfig, ClientOptions, Error as StoreError, ObjectStore, ObjectStoreExt, PutMode, RetryConfig,
@@ -63,6 +70,8 @@ pub struct S3Options {
     pub secret_access_key: Option<Secret>,
     /// Token of a temporary access key.
     pub session_token: Option<Secret>,
+    /// A shared credentials file, read again when it changes; in place of the keys.
+    pub credentials_file: Option<PathBuf>,
     /// Whether the bucket stands in the path (`endpoint/bucket`) and not in the host name. If not said: in the path
     /// when there is an endpoint.
     pub path_style: Option<bool>,
@@ -78,6 +87,7 @@ impl Default for S3Options {
             access_key_id: None,
             secret_access_key: None,
             session_token: None,
+            credentials_file: None,
             path_style: None,
             request_timeout: REQUEST_TIMEOUT,
         }
@@ -97,6 +107,7 @@ impl StoreConfig {
                 access_key_id: s3.optional("access_key_id"),
                 secret_access_key: s3.secret("secret_access_key"),
                 session_token: s3.secret("session_token"),
+                credentials_file: s3.optional("credentials_file"),
                 path_style: s3.optional("path_style"),
                 request_timeout: s3.value("request_timeout", REQUEST_TIMEOUT),
             },
@@ -113,6 +124,9 @@ impl StoreConfig {
                 "stands without its other half",
                 "access_key_id and secret_access_key, or neither",
             );
+        }
+        if config.s3.credentials_file.is_some() && config.s3.access_key_id.is_some() {
+            s3.fault("credentials_file", "stands beside a key", "credentials_file or access_key_id, not both");
         }
         config
     }
@@ -379,6 +393,11 @@ fn bucket_store(config: &StoreConfig, bucket: &str) -> Result<Arc<dyn ObjectStor
             builder = builder.with_config(key, value);
         }
     }
+    let unreachable = |reason: String| OpenError::Unreachable { store: config.to_string(), reason };
+    if let Some(file) = &options.credentials_file {
+        let credentials = CredentialsFile::open(file).map_err(|fault| unreachable(fault.to_string()))?;
+        builder = builder.with_credentials(Arc::new(credentials));
+    }
     let endpoint = builder.get_config_value(&AmazonS3ConfigKey::Endpoint);
     let plain = endpoint.as_deref().is_some_and(|endpoint| endpoint.starts_with("http://"));
     let path_style = options.path_style.unwrap_or(endpoint.is_some());
@@ -395,7 +414,7 @@ fn bucket_store(config: &StoreConfig, bucket: &str) -> Result<Arc<dyn ObjectStor
         )
         .build()
         .map(|store| Arc::new(store) as Arc<dyn ObjectStore>)
-        .map_err(|error| OpenError::Unreachable { store: config.to_string(), reason: reason(&error) })
+        .map_err(|error| unreachable(reason(&error)))
 }
 
 #[cfg(test)]
