@@ -45,6 +45,7 @@ impl<'a> Fields<'a> {
         Self(message)
     }
 
+    #[inline]
     fn read(&mut self) -> Result<(u32, Field<'a>), WireError> {
         let (number, kind) = self.tag()?;
         let field = match kind {
@@ -68,6 +69,7 @@ impl<'a> Fields<'a> {
         Ok((number, field))
     }
 
+    #[inline]
     fn tag(&mut self) -> Result<(u32, u32), WireError> {
         let tag = u32::try_from(self.varint()?).map_err(|_| WireError::Tag)?;
         if tag >> 3 == 0 { Err(WireError::Tag) } else { Ok((tag >> 3, tag & 7)) }
@@ -95,11 +97,17 @@ impl<'a> Fields<'a> {
         }
     }
 
+    #[inline]
     fn varint(&mut self) -> Result<u64, WireError> {
         if let [first @ 0..0x80, rest @ ..] = self.0 {
             self.0 = rest;
             return Ok(u64::from(*first));
         }
+        self.long_varint()
+    }
+
+    /// Apart, so that the usual number of one byte is read in place.
+    fn long_varint(&mut self) -> Result<u64, WireError> {
         let mut number = 0;
         for (at, byte) in self.0.iter().take(10).enumerate() {
             if at == 9 && *byte > 1 {
@@ -114,12 +122,14 @@ impl<'a> Fields<'a> {
         Err(WireError::Truncated)
     }
 
+    #[inline]
     fn take(&mut self, length: usize) -> Result<&'a [u8], WireError> {
         let (taken, rest) = self.0.split_at_checked(length).ok_or(WireError::Truncated)?;
         self.0 = rest;
         Ok(taken)
     }
 
+    #[inline]
     fn array<const N: usize>(&mut self) -> Result<[u8; N], WireError> {
         let (taken, rest) = self.0.split_first_chunk().ok_or(WireError::Truncated)?;
         self.0 = rest;
@@ -130,6 +140,7 @@ impl<'a> Fields<'a> {
 impl<'a> Iterator for Fields<'a> {
     type Item = Result<(u32, Field<'a>), WireError>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         if self.0.is_empty() {
             return None;
