@@ -31,6 +31,8 @@ pub(crate) enum Command {
     Top(weir_tui::Arguments),
     /// Check that the tables agree with each other, with their files, and with what the senders said
     Verify(Verify),
+    /// Check that everything that Weir needs is there, and say what to do where it is not
+    Doctor(crate::doctor::Doctor),
     /// Merge small files, remove what is old or unused; collectors do it by themselves
     Maintain(crate::maintain::Maintain),
     /// Look into a stopped collector's write-ahead log

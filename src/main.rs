@@ -2,6 +2,7 @@
 
 mod arguments;
 mod demo;
+mod doctor;
 mod endpoints;
 mod maintain;
 mod output;
@@ -45,6 +46,7 @@ fn run(command: Command) -> Result<(), Failure> {
             Command::Sql(arguments) => sql::run(arguments).await,
             Command::Top(arguments) => stations::top(arguments).await,
             Command::Verify(arguments) => verify::run(arguments).await,
+            Command::Doctor(arguments) => doctor::run(arguments).await,
             Command::Maintain(arguments) => maintain::run(arguments).await,
             Command::Wal(command) => wal::run(command),
             Command::Token { name } => token::run(&name),

@@ -1,6 +1,9 @@
 //! The whole configuration file: every station's sections, read together.
 
-use std::path::{Path, PathBuf};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 use weir_station::config::{Document, Faults, Resolved};
 
@@ -18,6 +21,19 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
+    /// Every address that is listened on, by its key.
+    pub(crate) fn addresses(&self) -> [(&'static str, SocketAddr); 6] {
+        let Self { gateway, collector, query, .. } = self;
+        [
+            ("gateway.listen", gateway.listen),
+            ("gateway.admin", gateway.admin),
+            ("collector.grpc", collector.grpc),
+            ("collector.http", collector.http),
+            ("collector.admin", collector.admin),
+            ("query.listen", query.listen),
+        ]
+    }
+
     /// Reads all sections. `data` stands over the file's key of that name.
     pub(crate) fn read(document: Document, data: Option<&Path>) -> Result<(Self, Resolved), Faults> {
         let configured = document.top().value("data", PathBuf::from(DEFAULT_DATA));

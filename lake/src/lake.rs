@@ -1,14 +1,36 @@
 //! The lake: all tables at one location.
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
+use chrono::{DateTime, Utc};
 use delta_kernel_default_engine::{DefaultEngineBuilder, executor::tokio::TokioMultiThreadExecutor};
-use futures::future::try_join_all;
-use object_store::ObjectStore;
+use futures::{TryStreamExt, future::try_join_all};
+use object_store::{ObjectStore, ObjectStoreExt};
 use tokio::runtime::{Handle, RuntimeFlavor};
 use url::Url;
+use uuid::Uuid;
 
-use crate::{LakeTable, OpenError, StoreConfig, Table, delta::DeltaLog, store::Store};
+use crate::{
+    LakeTable, OpenError, StoreConfig, Table,
+    delta::DeltaLog,
+    store::{PROBES, Store},
+};
+
+/// What a look at the store showed.
+#[derive(Clone, Copy, Debug)]
+pub struct StoreProbe {
+    /// How long it took to write a small object.
+    pub put: Duration,
+    /// How long it took to read it.
+    pub get: Duration,
+    /// How long it took to list it.
+    pub list: Duration,
+    /// When it was written, by the store's clock.
+    pub modified: DateTime<Utc>,
+}
 
 /// All tables, open.
 #[derive(Debug)]
@@ -55,6 +77,29 @@ impl Lake {
     #[must_use]
     pub fn store(&self) -> Arc<dyn ObjectStore> {
         Arc::clone(&self.store.objects)
+    }
+
+    /// Looks at the store: writes, reads and lists one object, and deletes it.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn probe(&self) -> Result<StoreProbe, object_store::Error> {
+        let path = self.store.path(PROBES)?.join(Uuid::now_v7().to_string());
+        let (objects, begun) = (&self.store.objects, Instant::now());
+        objects.put(&path, "probe".into()).await?;
+        let put = begun.elapsed();
+        let probed = async {
+            let begun = Instant::now();
+            let found = objects.get(&path).await?;
+            let modified = found.meta.last_modified;
+            found.bytes().await?;
+            let (get, begun) = (begun.elapsed(), Instant::now());
+            let _: Option<_> = objects.list(Some(&path)).try_next().await?;
+            Ok(StoreProbe { put, get, list: begun.elapsed(), modified })
+        };
+        let probed = probed.await;
+        objects.delete(&path).await?;
+        probed
     }
 
     /// Where the tables are: `file:///directory/` or `s3://bucket/prefix/`.

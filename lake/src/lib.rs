@@ -28,7 +28,7 @@ mod store;
 mod table;
 pub mod verify;
 
-pub use lake::Lake;
+pub use lake::{Lake, StoreProbe};
 pub use schema::{PARTITION_COLUMN, Table};
 pub use sketch::{HIGHEST_LATENCY_US, LOWEST_LATENCY_US, Sketch, SketchError};
 pub use snapshot::{LiveFile, LiveFiles, TableSnapshot};

@@ -36,6 +36,9 @@ use crate::{
 /// The longest that opening waits for a store to answer.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// Where objects that the store is tried with stand, below the root.
+pub(crate) const PROBES: &str = "_weir_probe";
+
 /// The race for one object: how often, and among how many.
 const PROBE_ROUNDS: usize = 3;
 const PROBE_WRITERS: usize = 3;
@@ -286,7 +289,7 @@ impl Store {
     /// Asks the store whether it is there, lets us write, and refuses to create what exists: commits rest on that.
     async fn probe(&self, config: &StoreConfig) -> Result<(), OpenError> {
         let unreachable = |reason: String| OpenError::Unreachable { store: config.to_string(), reason };
-        let key = self.path("_weir_probe").map_err(|error| unreachable(error.to_string()))?;
+        let key = self.path(PROBES).map_err(|error| unreachable(error.to_string()))?;
         let key = key.join(Uuid::now_v7().to_string());
         let create = || self.objects.put_opts(&key, "probe".into(), PutMode::Create.into());
         let probe = async {
@@ -316,7 +319,7 @@ impl Store {
     async fn race(&self, config: &StoreConfig) -> Result<(), OpenError> {
         let unreachable = |reason: String| OpenError::Unreachable { store: config.to_string(), reason };
         for _ in 0..PROBE_ROUNDS {
-            let key = self.path("_weir_probe").map_err(|error| unreachable(error.to_string()))?;
+            let key = self.path(PROBES).map_err(|error| unreachable(error.to_string()))?;
             let key = key.join(Uuid::now_v7().to_string());
             let writers = (0..PROBE_WRITERS).map(|writer| {
                 let body = writer.to_string();

@@ -12,6 +12,7 @@ mod configuration;
 mod crash;
 mod demo;
 mod disk;
+mod doctor;
 mod exact;
 mod machine;
 mod maintain;

@@ -4,6 +4,7 @@ use std::{fmt, time::Duration};
 
 use chrono::{DateTime, NaiveDate, Utc};
 use serde::Serialize;
+use weir_station::config::ByteSize;
 
 use super::{compact::Merged, plan::Job};
 
@@ -93,15 +94,15 @@ impl fmt::Display for Step {
         let would = |dry_run: &bool| if *dry_run { "would be " } else { "" };
         match self {
             Self::Merged { date, files, bytes, rows, dry_run: true, .. } => {
-                write!(f, "{files} files of {} would be merged ({rows} rows, {})", shown(*date), Size(*bytes))
+                write!(f, "{files} files of {} would be merged ({rows} rows, {})", shown(*date), ByteSize(*bytes))
             }
             Self::Merged { date, files, bytes, rows, into_files, into_bytes, into_rows, elapsed_ms, .. } => {
                 write!(
                     f,
                     "{files} files of {} merged into {into_files}: {rows} rows, {} to {into_rows} rows, {} ({:.1} s)",
                     shown(*date),
-                    Size(*bytes),
-                    Size(*into_bytes),
+                    ByteSize(*bytes),
+                    ByteSize(*into_bytes),
                     Duration::from_millis(*elapsed_ms).as_secs_f64()
                 )
             }
@@ -114,7 +115,7 @@ impl fmt::Display for Step {
                     f,
                     "{files} unused files and {log} entries of the log {}deleted ({})",
                     would(dry_run),
-                    Size(*bytes)
+                    ByteSize(*bytes)
                 )
             }
             Self::SetAside { reason } => write!(f, "left as it is: {reason}"),
@@ -127,17 +128,4 @@ impl fmt::Display for Step {
 
 fn shown(date: Option<NaiveDate>) -> String {
     date.map_or_else(|| "a date beyond the calendar".to_owned(), |date| date.to_string())
-}
-
-/// Bytes, in the unit that fits.
-struct Size(u64);
-
-impl fmt::Display for Size {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            bytes if bytes < 10 << 10 => write!(f, "{bytes} B"),
-            bytes if bytes < 10 << 20 => write!(f, "{:.0} KiB", bytes as f64 / 1024.0),
-            bytes => write!(f, "{:.1} MiB", bytes as f64 / (1024.0 * 1024.0)),
-        }
-    }
 }

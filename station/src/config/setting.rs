@@ -1,6 +1,6 @@
 //! The types that a key can have, in the units that people write.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
 use toml::Value;
 
@@ -159,6 +159,15 @@ impl ByteSize {
     #[must_use]
     pub const fn mebibytes(count: u64) -> Self {
         Self(count << 20)
+    }
+}
+
+/// For people: rounded, in the unit that fits.
+impl fmt::Display for ByteSize {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (unit, size) = Self::UNITS.into_iter().find(|(_, size)| self.0 >= 10 * size).unwrap_or(("B", 1));
+        let number = self.0 as f64 / size as f64;
+        if number < 100.0 && size > 1 { write!(f, "{number:.1} {unit}") } else { write!(f, "{number:.0} {unit}") }
     }
 }
 
