@@ -4,19 +4,19 @@
 //! record stands alone: one that is broken is rejected with its reason, and the next one is read. What always holds:
 //! the walk takes every message that `prost` takes, and reads it as `prost` would.
 
+mod pair;
+
 use std::borrow::Cow;
 
-use opentelemetry_proto::tonic::{
-    common::v1::{AnyValue, InstrumentationScope, any_value},
-    resource::v1::Resource,
-};
+use opentelemetry_proto::tonic::{common::v1::InstrumentationScope, resource::v1::Resource};
+use pair::{Pieces, any_value, key_value, utf8};
 use prost::Message;
 
 use super::{
     DecodeError,
     decode::{Origin, micros},
     encode,
-    view::{AccessView, Value},
+    view::AccessView,
     wire::{Field, Fields, WireError},
 };
 use crate::{Source, SpanId, TraceId, keys};
@@ -263,117 +263,6 @@ impl<'a> Said<'a> {
         }
         Ok(())
     }
-}
-
-/// The bytes of a message that is a field of another. When it stands there more than once, protobuf merges the pieces,
-/// which is to read them as one.
-#[derive(Default)]
-enum Pieces<'a> {
-    #[default]
-    None,
-    One(&'a [u8]),
-    Several(Vec<u8>),
-}
-
-impl<'a> Pieces<'a> {
-    fn add(&mut self, piece: &'a [u8]) {
-        *self = match std::mem::take(self) {
-            Self::None => Self::One(piece),
-            Self::One(first) => Self::Several([first, piece].concat()),
-            Self::Several(mut pieces) => {
-                pieces.extend_from_slice(piece);
-                Self::Several(pieces)
-            }
-        };
-    }
-}
-
-fn key_value(pair: &[u8]) -> Result<Option<(&str, Value<'_>)>, Rejection> {
-    let (mut key, mut value) = ("", Pieces::None);
-    for field in Fields::new(pair) {
-        match field? {
-            (1, Field::Bytes(text)) => key = utf8(text)?,
-            (2, Field::Bytes(piece)) => value.add(piece),
-            (3, Field::Varint(_)) | (4.., _) => {}
-            _ => return Err(Rejection::Malformed),
-        }
-    }
-    Ok(any_value(&value)?.map(|value| (key, value)))
-}
-
-fn any_value<'a>(pieces: &Pieces<'a>) -> Result<Option<Value<'a>>, Rejection> {
-    match pieces {
-        Pieces::None => Ok(None),
-        Pieces::One(bytes) => match scalar(bytes)? {
-            Scalar::Value(value) => Ok(value),
-            Scalar::Other => Ok(other(bytes)?.map(Value::Other)),
-        },
-        Pieces::Several(bytes) => Ok(other(bytes)?.map(Value::Other)),
-    }
-}
-
-/// An `AnyValue` as far as it is a text, a whole number or a truth.
-enum Scalar<'a> {
-    Value(Option<Value<'a>>),
-    Other,
-}
-
-fn scalar(bytes: &[u8]) -> Result<Scalar<'_>, Rejection> {
-    let mut value = None;
-    for field in Fields::new(bytes) {
-        value = Some(match field? {
-            (1, Field::Bytes(text)) => Value::Text(utf8(text)?),
-            (2, Field::Varint(truth)) => Value::Truth(truth != 0),
-            (3, Field::Varint(number)) => Value::Integer(number.cast_signed()),
-            (1..=8, _) => return Ok(Scalar::Other),
-            _ => continue,
-        });
-    }
-    Ok(Scalar::Value(value))
-}
-
-fn other(bytes: &[u8]) -> Result<Option<any_value::Value>, Rejection> {
-    check_nesting(bytes, NESTING)?;
-    Ok(AnyValue::decode(bytes).map_err(|_| Rejection::Malformed)?.value)
-}
-
-/// Checks an `AnyValue` before `prost` builds it: how deeply it is nested, and its texts.
-fn check_nesting(any: &[u8], deeper: usize) -> Result<(), Rejection> {
-    for field in Fields::new(any) {
-        let (number, Field::Bytes(bytes)) = field? else { continue };
-        match number {
-            1 => drop(utf8(bytes)?),
-            5 | 6 if deeper == 0 => return Err(Rejection::TooDeep),
-            5 => check_items(bytes, |item| check_nesting(item, deeper - 1))?,
-            6 => check_items(bytes, |pair| check_pair(pair, deeper - 1))?,
-            _ => {}
-        }
-    }
-    Ok(())
-}
-
-fn check_items(list: &[u8], check: impl Fn(&[u8]) -> Result<(), Rejection>) -> Result<(), Rejection> {
-    for field in Fields::new(list) {
-        if let (1, Field::Bytes(item)) = field? {
-            check(item)?;
-        }
-    }
-    Ok(())
-}
-
-fn check_pair(pair: &[u8], deeper: usize) -> Result<(), Rejection> {
-    for field in Fields::new(pair) {
-        match field? {
-            (1, Field::Bytes(key)) => drop(utf8(key)?),
-            (2, Field::Bytes(value)) => check_nesting(value, deeper)?,
-            _ => {}
-        }
-    }
-    Ok(())
-}
-
-fn utf8(bytes: &[u8]) -> Result<&str, Rejection> {
-    std::str::from_utf8(bytes).map_err(|_| Rejection::InvalidUtf8)
 }
 
 #[cfg(test)]

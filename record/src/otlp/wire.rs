@@ -137,6 +137,14 @@ impl<'a> Fields<'a> {
     }
 }
 
+/// A number that these bytes are, all of them.
+#[inline]
+pub(super) fn whole_varint(bytes: &[u8]) -> Option<u64> {
+    let mut fields = Fields(bytes);
+    let number = fields.varint().ok()?;
+    fields.0.is_empty().then_some(number)
+}
+
 impl<'a> Iterator for Fields<'a> {
     type Item = Result<(u32, Field<'a>), WireError>;
 

@@ -2,7 +2,7 @@
 
 use opentelemetry_proto::tonic::{
     collector::logs::v1::ExportLogsServiceRequest,
-    common::v1::{ArrayValue, KeyValue, KeyValueList},
+    common::v1::{AnyValue, ArrayValue, KeyValue, KeyValueList, any_value},
     logs::v1::{LogRecord, ResourceLogs, ScopeLogs},
 };
 use proptest::{collection::vec, prelude::*};
