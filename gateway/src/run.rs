@@ -3,7 +3,6 @@
 use std::{
     io,
     net::{SocketAddr, TcpListener},
-    path::Path,
     sync::Arc,
     thread,
     time::Duration,
@@ -39,17 +38,6 @@ pub enum StartError {
     /// A file of certificates or the token cannot be used.
     #[error("gateway: {0}")]
     File(#[from] FileFault),
-    /// Batches cannot be kept on disk.
-    #[error(
-        "gateway: cannot use the spool directory {directory}: {source}; \
-         name one that this user may write to as gateway.telemetry.spool_directory, or \"off\""
-    )]
-    Spool {
-        /// The directory.
-        directory: String,
-        /// What the system said.
-        source: io::Error,
-    },
     /// The access log cannot be opened.
     #[error("gateway: {0}")]
     AccessLog(#[from] AccessLogError),
@@ -88,11 +76,6 @@ pub struct Gateway {
     shutdown_deadline: Duration,
 }
 
-fn open_spool(directory: &Path, most_bytes: u64) -> Result<Arc<Spool>, StartError> {
-    let failed = |source| StartError::Spool { directory: directory.display().to_string(), source };
-    Spool::open(directory.to_owned(), most_bytes).map_err(failed)
-}
-
 impl Gateway {
     /// Starts: listens, reads keys, and serves.
     ///
@@ -114,8 +97,7 @@ impl Gateway {
         let own = &config.telemetry;
         let credentials = Arc::new(Credentials::open(&own.credentials, &own.collectors, b"h2")?);
         let (telemetry, queues) = telemetry::queues(&config.telemetry, Arc::clone(&stats))?;
-        let spool =
-            own.spool_directory.as_deref().map(|directory| open_spool(directory, own.spool_bytes.0)).transpose()?;
+        let spool = own.spool_directory.clone().map(|directory| Spool::open(directory, own.spool_bytes.0));
         let shared = Arc::new(Shared {
             serving,
             stats: Arc::clone(&stats),

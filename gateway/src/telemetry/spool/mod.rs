@@ -69,13 +69,21 @@ pub(crate) struct Head {
 }
 
 impl Spool {
-    /// The spool in a directory, which is made, and tried: who needs it later has nobody to tell.
-    pub(crate) fn open(directory: PathBuf, most_bytes: u64) -> io::Result<Arc<Self>> {
-        fs::create_dir_all(&directory)?;
+    /// The spool in a directory. It is made and tried, so that an operator hears of a wrong one now, and not when it is
+    /// needed; the gateway serves without it.
+    pub(crate) fn open(directory: PathBuf, most_bytes: u64) -> Arc<Self> {
         let tried = directory.join(format!("tried-{}", std::process::id()));
-        File::create(&tried)?;
-        fs::remove_file(&tried)?;
-        Ok(Arc::new(Self { directory, most_bytes, used_bytes: AtomicU64::new(0) }))
+        let usable =
+            fs::create_dir_all(&directory).and_then(|()| File::create(&tried)).and_then(|_| fs::remove_file(&tried));
+        if let Err(error) = usable {
+            tracing::error!(
+                %error,
+                directory = %directory.display(),
+                "the spool directory cannot be used: name one that this user may write to, or \"off\"; \
+                 without it records are dropped while no collector takes them"
+            );
+        }
+        Arc::new(Self { directory, most_bytes, used_bytes: AtomicU64::new(0) })
     }
 
     /// Bytes that its lanes take.

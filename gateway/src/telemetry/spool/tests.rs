@@ -14,7 +14,7 @@ fn entry(sequence: u64) -> Entry {
 }
 
 fn lane(directory: &TempDir, most_bytes: u64, entries: std::ops::RangeInclusive<u64>) -> Lane {
-    let spool = Spool::open(directory.path().to_owned(), most_bytes).unwrap();
+    let spool = Spool::open(directory.path().to_owned(), most_bytes);
     let mut lane = spool.create("a", "logs", State::default()).unwrap();
     for sequence in entries {
         assert_eq!(lane.append(&entry(sequence)).unwrap(), Append::Done);
@@ -23,7 +23,7 @@ fn lane(directory: &TempDir, most_bytes: u64, entries: std::ops::RangeInclusive<
 }
 
 fn adopt(directory: &TempDir) -> Lane {
-    Spool::open(directory.path().to_owned(), 1 << 20).unwrap().adopt("logs").unwrap().pop().unwrap()
+    Spool::open(directory.path().to_owned(), 1 << 20).adopt("logs").unwrap().pop().unwrap()
 }
 
 /// All batches by number, and the records lost between them.
@@ -61,7 +61,7 @@ proptest! {
                 },
                 _ => {
                     drop(lane);
-                    let spool = Spool::open(directory.path().to_owned(), 1_000).unwrap();
+                    let spool = Spool::open(directory.path().to_owned(), 1_000);
                     lane = spool.adopt("logs").unwrap().pop().unwrap();
                 }
             }
@@ -101,7 +101,7 @@ proptest! {
 fn a_lane_that_a_living_process_has_is_left_to_it() {
     let directory = TempDir::new().unwrap();
     let lane = lane(&directory, 1 << 20, 1..=1);
-    let other = Spool::open(directory.path().to_owned(), 1 << 20).unwrap();
+    let other = Spool::open(directory.path().to_owned(), 1 << 20);
     assert!(other.adopt("logs").unwrap().is_empty());
     drop(lane);
     assert!(other.adopt("traces").unwrap().is_empty());
