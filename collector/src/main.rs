@@ -9,7 +9,7 @@ use weir_collector::{Collector, Config};
 use weir_station::{
     config::Document,
     exit::{self, Failure},
-    log,
+    log, memory,
 };
 
 #[global_allocator]
@@ -28,6 +28,7 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
+    memory::return_at_once();
     let arguments = Arguments::parse();
     exit::report("weir-collector", run(&arguments))
 }

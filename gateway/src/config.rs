@@ -20,7 +20,7 @@ use weir_station::{
 use crate::bucket::Limit;
 
 /// Top-level sections that other stations read.
-pub const OTHER_SECTIONS: &[&str] = &["collector", "store", "query"];
+pub const OTHER_SECTIONS: &[&str] = &["collector", "store", "maintenance", "query"];
 
 /// How a gateway runs, and what it serves.
 #[derive(Clone, Debug)]

@@ -9,6 +9,7 @@ pub mod credentials;
 pub mod exit;
 pub mod listener;
 pub mod log;
+pub mod memory;
 pub mod metrics;
 pub mod server;
 pub mod tls;

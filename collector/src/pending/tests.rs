@@ -196,7 +196,9 @@ proptest! {
             if let Some(counted) = model.count() {
                 prop_assert_eq!(counted, model.expected());
             }
-            prop_assert!(model.pending.bytes() <= limit_bytes + limit_bytes / JOINING_SHARE + 2 * largest);
+            // One message beyond the share of each, what is read and what joins, and a third for maps that have just grown.
+            let (bytes, most) = (model.pending.bytes(), limit_bytes + limit_bytes / JOINING_SHARE + 3 * largest);
+            prop_assert!(bytes <= most, "{bytes} bytes, not {most}; the largest message: {largest}");
         }
         // Once the store is there again, all is seen, and committed in the end.
         for round in 0.. {
