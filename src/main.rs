@@ -26,7 +26,7 @@ use weir_station::exit::{self, Failure};
 static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
-    weir_station::memory::return_at_once();
+    weir_station::memory::return_soon();
     weir_station::crash::obey_environment();
     let arguments = Arguments::parse();
     exit::report("weir", run(arguments.command))

@@ -28,7 +28,7 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    memory::return_at_once();
+    memory::return_soon();
     let arguments = Arguments::parse();
     exit::report("weir-collector", run(&arguments))
 }

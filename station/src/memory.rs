@@ -1,4 +1,4 @@
-//! How the allocator keeps memory that is free: not at all.
+//! How long the allocator keeps memory that is free: a millisecond.
 //!
 //! Work here moves between many threads, and mimalloc keeps what each of them has freed for a while: twice the memory that a
 //! process uses, at its peaks. It takes its options from the environment, before `main`, so the program starts anew with
@@ -10,7 +10,7 @@ use std::{env, os::unix::process::CommandExt, process::Command};
 const OPTION: &str = "MIMALLOC_PURGE_DELAY";
 
 /// Starts the program anew, in this process, unless the option is set. To be called first of all.
-pub fn return_at_once() {
+pub fn return_soon() {
     if env::var_os(OPTION).is_none()
         && let Ok(program) = env::current_exe()
     {
@@ -20,6 +20,6 @@ pub fn return_at_once() {
             command.arg0(name);
         }
         // It only comes back when it failed; then the program goes on with more memory.
-        let _ = command.args(arguments).env(OPTION, "0").exec();
+        let _ = command.args(arguments).env(OPTION, "1").exec();
     }
 }
