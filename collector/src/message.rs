@@ -123,7 +123,7 @@ impl Message {
 
 fn logs_part(logs: &LogsView<'_>, budget: &mut usize, received_us: i64) -> Part {
     let received = logs.records();
-    let mut rows = RequestsBuilder::with_capacity(received.min(MOST_EXPECTED));
+    let mut rows = RequestsBuilder::new(received.min(MOST_EXPECTED));
     let (mut cells, mut rejected) = (Cells::new(), Rejected::default());
     logs.for_each(budget, |record| match record {
         Ok(record) => {

@@ -15,7 +15,10 @@ mod generation;
 #[cfg(test)]
 mod tests;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use arrow::array::RecordBatch;
 use tokio::sync::Notify;
@@ -41,8 +44,9 @@ pub struct Pending {
     limit_bytes: usize,
     /// Told when memory begins to lag.
     lags: Notify,
-    /// Told when rows were let go.
+    /// Told when rows were let go: the backlog, and the writer.
     room: Notify,
+    let_go: Condvar,
 }
 
 #[derive(Debug)]
@@ -113,8 +117,8 @@ impl Pending {
     }
 
     fn with(writer_id: &str, state: State, limit_bytes: usize) -> Self {
-        let (lags, room) = (Notify::new(), Notify::new());
-        Self { writer_id: writer_id.to_owned(), state: Mutex::new(state), limit_bytes, lags, room }
+        let (lags, room, let_go) = (Notify::new(), Notify::new(), Condvar::new());
+        Self { writer_id: writer_id.to_owned(), state: Mutex::new(state), limit_bytes, lags, room, let_go }
     }
 
     /// Learns what the tables have committed; called once, before anything was read from the log.
@@ -125,6 +129,15 @@ impl Pending {
         // Nothing but what was counted of resent messages.
         state.open.absorb(before.open);
         self.lags.notify_one();
+    }
+
+    /// Blocks while memory is full, as long as that lasts or `patience` does: a store that takes its time is better waited
+    /// for, and its senders slowed down, than to read all again from the log. When memory lags already there is no
+    /// use in it.
+    pub fn wait_for_room(&self, patience: Duration) {
+        let is_full = |state: &mut State| state.lag.is_none() && state.bytes() >= self.limit_bytes;
+        // Whether in time or not, the frames that come next are kept.
+        drop(self.let_go.wait_timeout_while(self.lock(), patience, is_full));
     }
 
     /// Adds the message of a frame that was just written; each of its parts with what became of it.
@@ -272,7 +285,9 @@ impl Pending {
         if let Some(sealed) = state.sealed.take() {
             debug_assert!(state.committed.iter().all(|committed| *committed >= sealed.through()), "released too early");
         }
+        drop(state);
         self.room.notify_one();
+        self.let_go.notify_all();
     }
 
     /// The position that a table has committed.

@@ -13,7 +13,7 @@
 
 mod world;
 
-use std::{collections::HashSet, path::PathBuf, sync::Arc, thread};
+use std::{collections::HashSet, path::PathBuf, sync::Arc, thread, time::Duration};
 
 use bytes::Bytes;
 use fastrand::Rng;
@@ -162,7 +162,7 @@ impl Simulation {
             }
             first_free = behind.next();
         }
-        let writer = Writer::new(wal, sources, Arc::clone(&pending), Arc::default());
+        let writer = Writer::new(wal, sources, Arc::clone(&pending), Arc::default(), Duration::ZERO);
         Ok(Process { writer, pending, first_free, knows_tables, turn: None, replayer: None, flush: None })
     }
 

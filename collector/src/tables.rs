@@ -11,6 +11,7 @@ use weir_lake::{
     CommitError, Lake, OpenError, ReadError, StoreConfig,
     maintain::{Maintenance, Policy},
 };
+use weir_station::background;
 
 use crate::{
     Counters, Pending, backlog,
@@ -35,6 +36,8 @@ pub(crate) enum TablesError {
     Replay(#[from] ReplayError),
     #[error(transparent)]
     Commit(#[from] CommitError),
+    #[error("maintenance: {0}")]
+    Maintenance(#[from] background::Stopped),
     #[error(
         "the tables have committed this log up to {committed}, which it has not reached yet: the log is not theirs, or an old copy"
     )]
@@ -46,7 +49,7 @@ impl TablesError {
         match self {
             Self::Open(error) => error.is_retryable(),
             Self::Read(error) => error.is_retryable(),
-            Self::Replay(_) | Self::Commit(_) | Self::AheadOfLog { .. } => false,
+            Self::Replay(_) | Self::Commit(_) | Self::Maintenance(_) | Self::AheadOfLog { .. } => false,
         }
     }
 }
@@ -97,7 +100,9 @@ impl Tables {
         let flushing = async { Ok(flusher.run(self.policy, log.clone(), shutdown.clone()).await?) };
         let maintaining = async {
             if self.maintenance.enabled {
-                Maintenance::new(Arc::clone(&flusher.lake), self.maintenance).run(shutdown.clone()).await;
+                let maintenance = Maintenance::new(Arc::clone(&flusher.lake), self.maintenance);
+                let shutdown = shutdown.clone();
+                background::drive("weir-maintain", async move { maintenance.run(shutdown).await }).await?;
             }
             Ok(())
         };

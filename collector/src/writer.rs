@@ -4,7 +4,7 @@
 //! it pending, and only then lets the senders be answered. A resent message is answered after that fsync too: what it
 //! repeats may be part of the same group.
 
-use std::{sync::Arc, thread};
+use std::{sync::Arc, thread, time::Duration};
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
@@ -23,6 +23,9 @@ const QUEUE_MESSAGES: usize = 1_024;
 
 /// Messages that one fsync makes durable at most.
 const GROUP_MESSAGES: usize = 256;
+
+/// How long a store that takes its time is waited for.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// A message on its way into the log.
 #[derive(Debug)]
@@ -105,7 +108,7 @@ pub fn start(
 ) -> std::io::Result<(WriterHandle, oneshot::Receiver<Result<(), WalError>>)> {
     let (sender, orders) = mpsc::channel(QUEUE_MESSAGES);
     let (ended, end) = oneshot::channel();
-    let writer = Writer::new(wal, sources, pending, counters);
+    let writer = Writer::new(wal, sources, pending, counters, PATIENCE);
     thread::Builder::new().name("weir-wal".to_owned()).spawn(move || {
         let result = writer.run(orders);
         // Nobody waits for the end any more when the process is going down anyway.
@@ -120,6 +123,8 @@ pub(crate) struct Writer<D: Disk = System> {
     sources: Sources,
     pending: Arc<Pending>,
     counters: Arc<Counters>,
+    /// How long senders wait when memory is full, before their messages stand in the log alone.
+    patience: Duration,
 }
 
 /// A message of the group that is being made durable.
@@ -131,8 +136,14 @@ pub(crate) struct Member {
 }
 
 impl<D: Disk> Writer<D> {
-    pub(crate) fn new(wal: Wal<D>, sources: Sources, pending: Arc<Pending>, counters: Arc<Counters>) -> Self {
-        Self { wal, sources, pending, counters }
+    pub(crate) fn new(
+        wal: Wal<D>,
+        sources: Sources,
+        pending: Arc<Pending>,
+        counters: Arc<Counters>,
+        patience: Duration,
+    ) -> Self {
+        Self { wal, sources, pending, counters, patience }
     }
 
     fn run(mut self, mut orders: mpsc::Receiver<Order<D>>) -> Result<(), WalError> {
@@ -221,7 +232,10 @@ impl<D: Disk> Writer<D> {
             let taken = take(&mut self.sources, &message);
             self.count(&message, &taken);
             match position {
-                Some(position) => self.pending.add(position, message, &taken),
+                Some(position) => {
+                    self.pending.wait_for_room(self.patience);
+                    self.pending.add(position, message, &taken);
+                }
                 None => self.pending.count_duplicate(&message),
             }
             answers.push(answer);

@@ -12,6 +12,7 @@
 
 use std::collections::HashMap;
 
+use ahash::RandomState;
 use arrow::array::{ArrayRef, RecordBatch};
 use weir_record::{Outcome, otlp::AccessView};
 
@@ -160,7 +161,7 @@ fn bounded(latency_us: u64) -> u32 {
 /// Cells under construction.
 #[derive(Clone, Debug, Default)]
 pub struct Cells {
-    cells: HashMap<CellKey, Cell>,
+    cells: HashMap<CellKey, Cell, RandomState>,
     /// Key of the record at hand: looked up without allocating, copied only for a new cell.
     key: CellKey,
     /// Memory of keys and latencies.

@@ -18,7 +18,7 @@ use crate::{
 /// Unix epoch.
 #[must_use]
 pub fn batch(records: &[AccessRecord], source: &str, received_us: i64) -> RecordBatch {
-    let mut builder = RequestsBuilder::with_capacity(records.len());
+    let mut builder = RequestsBuilder::new(records.len());
     records.iter().for_each(|record| builder.append(&AccessView::from(record)));
     builder.finish(source, received_us)
 }
@@ -26,6 +26,8 @@ pub fn batch(records: &[AccessRecord], source: &str, received_us: i64) -> Record
 /// Rows under construction: the columns of the table that come from the record itself.
 #[derive(Debug)]
 pub struct RequestsBuilder {
+    /// Rows that are expected.
+    expected: usize,
     times_us: Vec<i64>,
     texts: [StringBuilder; TEXTS],
     optional_texts: [StringBuilder; OPTIONAL_TEXTS],
@@ -42,28 +44,30 @@ const OPTIONAL_TEXTS: usize = 9;
 const STATUSES: usize = 3;
 const NUMBERS: usize = 6;
 
+/// A text that is longer than this is not taken for what all others are like.
+const MOST_EXPECTED_BYTES: usize = 128;
+
 impl RequestsBuilder {
-    /// No rows yet, and room for the fields of this many.
+    /// No rows yet; so many are expected. There will be room for them if they are like the first.
     #[must_use]
-    pub fn with_capacity(records: usize) -> Self {
-        let text = |_| StringBuilder::with_capacity(records, 16 * records);
-        let id = |digits| StringBuilder::with_capacity(records, digits * records);
+    pub fn new(expected: usize) -> Self {
+        let text = |_| StringBuilder::with_capacity(0, 0);
         Self {
-            times_us: Vec::with_capacity(records),
+            expected,
+            times_us: Vec::with_capacity(expected),
             texts: std::array::from_fn(text),
-            optional_texts: std::array::from_fn(|_| StringBuilder::with_capacity(records, 0)),
-            statuses: std::array::from_fn(|_| Int32Builder::with_capacity(records)),
-            numbers: std::array::from_fn(|_| Int64Builder::with_capacity(records)),
-            canary: BooleanBuilder::with_capacity(records),
-            trace_id: id(32),
-            span_id: id(16),
-            attributes: map_builder(records),
+            optional_texts: std::array::from_fn(text),
+            statuses: std::array::from_fn(|_| Int32Builder::with_capacity(expected)),
+            numbers: std::array::from_fn(|_| Int64Builder::with_capacity(expected)),
+            canary: BooleanBuilder::with_capacity(expected),
+            trace_id: StringBuilder::with_capacity(expected, 32 * expected),
+            span_id: StringBuilder::with_capacity(expected, 16 * expected),
+            attributes: map_builder(expected),
         }
     }
 
     /// Appends a row.
     pub fn append(&mut self, record: &AccessView<'_>) {
-        self.times_us.push(record.time_us);
         let texts: [&str; TEXTS] = [
             &record.request_id,
             &record.api,
@@ -74,9 +78,8 @@ impl RequestsBuilder {
             record.outcome.as_str(),
             record.cache.as_str(),
         ];
-        self.texts.iter_mut().zip(texts).for_each(|(column, text)| column.append_value(text));
         let scope = record.throttle_scope.map(|scope| Cow::Borrowed(scope.as_str()));
-        let texts: [&Option<Cow<'_, str>>; OPTIONAL_TEXTS] = [
+        let optional_texts: [&Option<Cow<'_, str>>; OPTIONAL_TEXTS] = [
             &record.protocol,
             &record.domain,
             &scope,
@@ -87,7 +90,13 @@ impl RequestsBuilder {
             &record.usage_plan,
             &record.error_message,
         ];
-        self.optional_texts.iter_mut().zip(texts).for_each(|(column, text)| column.append_option(text.as_deref()));
+        let optional_texts = optional_texts.map(Option::as_deref);
+        if self.times_us.is_empty() {
+            self.make_room(texts, optional_texts);
+        }
+        self.times_us.push(record.time_us);
+        self.texts.iter_mut().zip(texts).for_each(|(column, text)| column.append_value(text));
+        self.optional_texts.iter_mut().zip(optional_texts).for_each(|(column, text)| column.append_option(text));
         let statuses = [record.status, record.integration_status, record.authorizer_status];
         self.statuses.iter_mut().zip(statuses).for_each(|(column, status)| column.append_option(status.map(i32::from)));
         let numbers = [
@@ -107,6 +116,17 @@ impl RequestsBuilder {
             self.attributes.values().append_value(value);
         }
         self.attributes.append(true).expect("keys and values are appended in pairs");
+    }
+
+    /// Room in the columns of text for as many rows as are expected, and a little more: the others are like this one.
+    fn make_room(&mut self, texts: [&str; TEXTS], optional_texts: [Option<&str>; OPTIONAL_TEXTS]) {
+        let like = |text: &str| {
+            let bytes = if text.is_empty() { 0 } else { text.len().min(MOST_EXPECTED_BYTES) + 2 };
+            StringBuilder::with_capacity(self.expected, bytes * self.expected)
+        };
+        let texts = texts.map(like);
+        self.optional_texts = optional_texts.map(|text| like(text.unwrap_or_default()));
+        self.texts = texts;
     }
 
     /// The rows. `source` and `received_us` as for [`batch`].

@@ -13,7 +13,7 @@ use chrono::Utc;
 use delta_kernel::transaction::WriteState;
 use object_store::{ObjectStore, path::Path};
 use url::Url;
-use weir_station::crash_point;
+use weir_station::{background::Background, crash_point};
 
 use crate::{
     LiveFiles, Table, TableSnapshot,
@@ -150,6 +150,8 @@ pub struct LakeTable {
     pub(crate) write_state: Arc<WriteState>,
     /// The newest state that is known.
     newest: Mutex<State>,
+    /// Where rows become files.
+    background: Background,
     /// The newest snapshot whose files were listed; held while they are, so that they are listed once.
     listed: tokio::sync::Mutex<Option<TableSnapshot>>,
 }
@@ -174,7 +176,9 @@ impl LakeTable {
             }
         };
         let write_state = log.write_state(&state).await?;
-        Ok(Self { log, store, write_state, newest: Mutex::new(state), listed: tokio::sync::Mutex::new(None) })
+        let background = Background::new(&format!("weir-{}", log.table.name()));
+        let (newest, listed) = (Mutex::new(state), tokio::sync::Mutex::new(None));
+        Ok(Self { log, store, write_state, newest, background, listed })
     }
 
     /// Which table this is.
@@ -305,7 +309,8 @@ impl LakeTable {
     async fn encode(&self, rows: &[RecordBatch]) -> Result<Vec<DataFile>, CommitError> {
         let (table, state, rows) = (self.table(), Arc::clone(&self.write_state), rows.to_vec());
         let wrong = |reason: String| CommitError::Rows { table, reason };
-        tokio::task::spawn_blocking(move || file::encode(table, &state, &rows))
+        self.background
+            .run(move || file::encode(table, &state, &rows))
             .await
             .map_err(|stopped| wrong(stopped.to_string()))?
             .map_err(|error| wrong(error.to_string()))

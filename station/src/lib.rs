@@ -3,6 +3,7 @@
 //! A station is a program's part that runs by itself: gateway, collector, query. Nothing here knows what a station does.
 
 pub mod admin;
+pub mod background;
 pub mod config;
 pub mod crash;
 pub mod credentials;

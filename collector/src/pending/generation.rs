@@ -5,7 +5,7 @@
 
 use std::{
     collections::{BTreeMap, btree_map::Entry},
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use arrow::{array::RecordBatch, compute::concat_batches};
@@ -40,27 +40,22 @@ pub struct Generation {
     bytes: usize,
 }
 
-/// Rows that came one after the other. They are kept as they came until somebody reads them, and joined from then on:
-/// never both, so that rows take their memory once.
+/// Rows that came one after the other.
 #[derive(Debug, Default)]
 struct Chunk {
-    parts: Mutex<Parts>,
+    rows: Mutex<Rows>,
     records: u64,
     cells: Cells,
-    joined: OnceLock<Joined>,
 }
 
+/// Batches are kept as they came until a query reads them, and joined to one from then on: never both, so that rows take
+/// their memory once.
 #[derive(Clone, Debug, Default)]
-struct Parts {
+struct Rows {
     requests: Vec<RecordBatch>,
     spans: Vec<RecordBatch>,
-}
-
-#[derive(Clone, Debug)]
-struct Joined {
-    requests: RecordBatch,
-    spans: RecordBatch,
-    metrics: RecordBatch,
+    /// The cells as rows, once somebody has asked.
+    metrics: Option<RecordBatch>,
 }
 
 impl Generation {
@@ -139,9 +134,9 @@ impl Generation {
             match message.signal {
                 Signal::Logs if wants(Table::Requests) => {
                     self.records += rows;
-                    self.filling.parts().requests.push(part.rows);
+                    self.filling.rows_mut().requests.push(part.rows);
                 }
-                Signal::Traces if wants(Table::Spans) => self.filling.parts().spans.push(part.rows),
+                Signal::Traces if wants(Table::Spans) => self.filling.rows_mut().spans.push(part.rows),
                 Signal::Logs | Signal::Traces => {}
             }
             if wants(Table::Metrics) {
@@ -205,21 +200,27 @@ impl Generation {
             let rows: Vec<_> = self.ledger.values().map(|row| LedgerRow { time_us: now_us, ..row.clone() }).collect();
             return if rows.is_empty() { Vec::new() } else { vec![ledger::batch(&rows)] };
         }
-        let chunks = self.full.iter().map(Arc::as_ref).chain(std::iter::once(&self.filling));
-        chunks.map(|chunk| chunk.rows(table)).filter(|rows| rows.num_rows() > 0).collect()
+        self.chunks().map(|chunk| chunk.joined(table)).filter(|rows| rows.num_rows() > 0).collect()
     }
 
-    /// The rows to commit: as [`Self::rows`], with the cells of all chunks merged, so that a key has one row.
+    /// The rows to commit: as [`Self::rows`], but in the batches that there are, and with the cells of all chunks merged, so
+    /// that a key has one row.
     #[must_use]
     pub fn rows_to_commit(&self, table: Table, now_us: i64) -> Vec<RecordBatch> {
-        if table != Table::Metrics {
-            return self.rows(table, now_us);
+        match table {
+            Table::Requests => self.chunks().flat_map(|chunk| chunk.rows().requests.clone()).collect(),
+            Table::Spans => self.chunks().flat_map(|chunk| chunk.rows().spans.clone()).collect(),
+            Table::Metrics => {
+                let mut cells = Cells::new();
+                self.chunks().for_each(|chunk| cells.merge(chunk.cells.clone()));
+                if cells.is_empty() { Vec::new() } else { vec![cells.batch()] }
+            }
+            Table::Ledger => self.rows(table, now_us),
         }
-        let mut cells = self.filling.cells.clone();
-        for chunk in &self.full {
-            cells.merge(chunk.cells.clone());
-        }
-        if cells.is_empty() { Vec::new() } else { vec![cells.batch()] }
+    }
+
+    fn chunks(&self) -> impl Iterator<Item = &Chunk> {
+        self.full.iter().map(Arc::as_ref).chain(std::iter::once(&self.filling))
     }
 }
 
@@ -234,33 +235,33 @@ fn row_of<'a>(ledger: &'a mut Ledger, signal: Signal, source: &weir_record::Sour
 }
 
 impl Chunk {
-    fn parts(&mut self) -> &mut Parts {
-        self.parts.get_mut().unwrap_or_else(PoisonError::into_inner)
+    fn rows(&self) -> MutexGuard<'_, Rows> {
+        self.rows.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn rows(&self, table: Table) -> RecordBatch {
-        let joined = self.joined.get_or_init(|| {
-            let parts = std::mem::take(&mut *self.parts.lock().unwrap_or_else(PoisonError::into_inner));
-            Joined {
-                requests: join(Table::Requests, &parts.requests),
-                spans: join(Table::Spans, &parts.spans),
-                metrics: self.cells.batch(),
-            }
-        });
-        match table {
-            Table::Requests => joined.requests.clone(),
-            Table::Spans => joined.spans.clone(),
-            Table::Metrics => joined.metrics.clone(),
-            Table::Ledger => RecordBatch::new_empty(table.schema()),
+    fn rows_mut(&mut self) -> &mut Rows {
+        self.rows.get_mut().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// All rows of a table in one batch.
+    fn joined(&self, table: Table) -> RecordBatch {
+        let mut rows = self.rows();
+        let batches = match table {
+            Table::Requests => &mut rows.requests,
+            Table::Spans => &mut rows.spans,
+            Table::Metrics => return rows.metrics.get_or_insert_with(|| self.cells.batch()).clone(),
+            Table::Ledger => return RecordBatch::new_empty(table.schema()),
+        };
+        if batches.len() != 1 {
+            *batches = vec![join(table, batches)];
         }
+        batches[0].clone()
     }
 }
 
 impl Clone for Chunk {
-    /// A copy that can be read while this one grows.
     fn clone(&self) -> Self {
-        let parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        Self { parts: Mutex::new(parts), records: self.records, cells: self.cells.clone(), joined: self.joined.clone() }
+        Self { rows: Mutex::new(self.rows().clone()), records: self.records, cells: self.cells.clone() }
     }
 }
 

@@ -3,7 +3,10 @@
 //! What always holds: what is allocated is held first ([`BodyLease`], [`WorkLease`]), and follows what has really come, not what a sender
 //! says will come; nothing is read or decompressed beyond [`MESSAGE_LIMIT_BYTES`].
 
-use std::io::{self, Read};
+use std::{
+    io::{self, Read},
+    sync::Arc,
+};
 
 use axum::body::Body;
 use bytes::Bytes;
@@ -11,6 +14,7 @@ use http_body_util::BodyExt;
 
 use super::{
     MESSAGE_LIMIT_BYTES,
+    buffers::Buffers,
     in_flight::{BodyLease, WorkLease},
 };
 use crate::Refusal;
@@ -61,8 +65,8 @@ pub(super) enum Framing {
     Grpc,
 }
 
-/// Reads a body to its end; `declared_bytes` is how long its sender says that it is. Gives the message, and whether it is
-/// compressed as its headers say.
+/// Reads a body to its end, into one of the buffers; `declared_bytes` is how long its sender says that it is. Gives the
+/// message, and whether it is compressed as its headers say.
 ///
 /// # Errors
 /// When it breaks off, is too large, or there is no room for it.
@@ -70,6 +74,7 @@ pub(super) async fn read(
     body: &mut Body,
     framing: Framing,
     declared_bytes: Option<usize>,
+    buffers: &Arc<Buffers>,
     lease: &mut BodyLease,
 ) -> Result<(bool, Bytes), Refusal> {
     let prefix_bytes = if framing == Framing::Grpc { PREFIX_BYTES } else { 0 };
@@ -92,7 +97,7 @@ pub(super) async fn read(
         if read.capacity() == 0 {
             let first = declared_bytes.unwrap_or(STEP_BYTES).clamp(needed, FIRST_BYTES.max(needed));
             lease.wait_for(first).await?;
-            read.reserve_exact(first);
+            read = buffers.take(first);
         } else if needed > read.capacity() {
             let more = (4 * needed).min(declared_bytes.unwrap_or(most_bytes)).max(needed);
             lease.hold(more)?;
@@ -100,9 +105,10 @@ pub(super) async fn read(
         }
         read.extend_from_slice(&data);
     }
+    let read = buffers.lend(read);
     match framing {
-        Framing::Http => Ok((true, read.into())),
-        Framing::Grpc => unframe(read),
+        Framing::Http => Ok((true, read)),
+        Framing::Grpc => unframe(&read),
     }
 }
 
@@ -113,17 +119,17 @@ fn message_bytes(read: &[u8]) -> Result<usize, Refusal> {
     if length > MESSAGE_LIMIT_BYTES { Err(Refusal::TooLarge) } else { Ok(length) }
 }
 
-fn unframe(read: Vec<u8>) -> Result<(bool, Bytes), Refusal> {
+fn unframe(read: &Bytes) -> Result<(bool, Bytes), Refusal> {
     let broken = |text: &str| Refusal::Broken(format!("the body is no gRPC message: {text}"));
     let is_compressed = match read.first() {
         Some(0) if read.len() >= PREFIX_BYTES => false,
         Some(1) if read.len() >= PREFIX_BYTES => true,
         _ => return Err(broken("it does not begin with the prefix of one")),
     };
-    if message_bytes(&read)? != read.len() - PREFIX_BYTES {
+    if message_bytes(read)? != read.len() - PREFIX_BYTES {
         return Err(broken("its length is not the one that its prefix tells"));
     }
-    Ok((is_compressed, Bytes::from(read).slice(PREFIX_BYTES..)))
+    Ok((is_compressed, read.slice(PREFIX_BYTES..)))
 }
 
 /// Decompresses a message.
@@ -170,7 +176,7 @@ fn broken(error: &io::Error) -> Refusal {
 
 #[cfg(test)]
 mod tests {
-    use std::{io::Write, sync::Arc};
+    use std::io::Write;
 
     use super::*;
     use crate::{receive::in_flight::InFlight, refusal::Bound};
@@ -190,10 +196,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_grpc_message_is_what_its_prefix_says_or_nothing() {
-        let all = InFlight::new(1 << 20);
+        let (all, buffers) = (InFlight::new(1 << 20), Buffers::new(1 << 20));
         let read = |mut body| {
-            let mut lease = all.body(&Arc::default());
-            async move { read(&mut body, Framing::Grpc, None, &mut lease).await }
+            let (mut lease, buffers) = (all.body(&Arc::default()), Arc::clone(&buffers));
+            async move { read(&mut body, Framing::Grpc, None, &buffers, &mut lease).await }
         };
         assert_eq!(read(framed(0, 3, b"abc")).await.unwrap(), (false, Bytes::from("abc")));
         assert_eq!(read(framed(1, 0, b"")).await.unwrap(), (true, Bytes::new()));
@@ -207,14 +213,14 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_held_follows_what_has_come_and_not_what_is_said() {
-        let all = InFlight::new(8 << 20);
+        let (all, buffers) = (InFlight::new(8 << 20), Buffers::new(1 << 20));
         let mut lease = all.body(&Arc::default());
         let mut body = Body::from(vec![7; 1_000]);
-        read(&mut body, Framing::Http, Some(MESSAGE_LIMIT_BYTES), &mut lease).await.unwrap();
+        read(&mut body, Framing::Http, Some(MESSAGE_LIMIT_BYTES), &buffers, &mut lease).await.unwrap();
         assert_eq!(all.held_bytes(), FIRST_BYTES);
         let mut body = Body::from(vec![7; 1_000]);
         let declared = Some(MESSAGE_LIMIT_BYTES + 1);
-        assert!(matches!(read(&mut body, Framing::Http, declared, &mut lease).await, Err(Refusal::TooLarge)));
+        assert!(matches!(read(&mut body, Framing::Http, declared, &buffers, &mut lease).await, Err(Refusal::TooLarge)));
     }
 
     #[tokio::test]

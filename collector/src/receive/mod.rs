@@ -2,6 +2,7 @@
 //! they share is the reception: who may send ([`senders`]), how much memory messages under way take, what is logged.
 
 mod body;
+mod buffers;
 mod examples;
 pub(crate) mod grpc;
 pub(crate) mod http;

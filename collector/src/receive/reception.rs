@@ -11,6 +11,7 @@ use weir_station::{server::Peer, token::Tokens};
 use super::{
     MESSAGE_LIMIT_BYTES, ReceiveConfig,
     body::{self, Compression, Framing},
+    buffers::Buffers,
     examples::{Examples, Shown},
     in_flight::{InFlight, WorkLease},
     senders::{Senders, Visit},
@@ -23,6 +24,9 @@ const WORK_TIMES: usize = 3;
 /// The same of a message in JSON, which becomes protobuf first.
 const JSON_TIMES: usize = 8;
 
+/// Beside the memory of messages under way, this part of it is kept for those that come next.
+const BUFFERS_SHARE: usize = 8;
+
 /// What all receivers share.
 #[derive(Debug)]
 pub(crate) struct Reception {
@@ -30,6 +34,7 @@ pub(crate) struct Reception {
     tokens: Option<Arc<Tokens>>,
     senders: Senders,
     in_flight: Arc<InFlight>,
+    buffers: Arc<Buffers>,
     examples: Examples,
     counters: Arc<Counters>,
     message_timeout: std::time::Duration,
@@ -69,11 +74,13 @@ impl Reception {
         config: &ReceiveConfig,
         counters: Arc<Counters>,
     ) -> Self {
+        let in_flight_bytes = usize::try_from(config.in_flight_bytes.0).unwrap_or(usize::MAX);
         Self {
             intake,
             tokens,
             senders: Senders::new(config.sender_limit),
-            in_flight: InFlight::new(usize::try_from(config.in_flight_bytes.0).unwrap_or(usize::MAX)),
+            in_flight: InFlight::new(in_flight_bytes),
+            buffers: Buffers::new(in_flight_bytes / BUFFERS_SHARE),
             examples: Examples::new(Arc::clone(&counters)),
             counters,
             message_timeout: config.message_timeout,
@@ -130,7 +137,7 @@ impl Reception {
     async fn read_and_take(&self, visit: &Visit, arrival: Arrival<'_>, shown: &mut Shown) -> Result<Accepted, Refusal> {
         let envelope = arrival.envelope?;
         let mut lease = self.in_flight.body(visit.held_bytes());
-        let read = body::read(arrival.body, envelope.framing, envelope.declared_bytes, &mut lease);
+        let read = body::read(arrival.body, envelope.framing, envelope.declared_bytes, &self.buffers, &mut lease);
         let (is_compressed, body) =
             timeout(self.message_timeout, read).await.map_err(|_| Refusal::Slow(self.message_timeout))??;
         *shown = Shown::of(&body);

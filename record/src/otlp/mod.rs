@@ -8,6 +8,7 @@
 
 mod decode;
 mod encode;
+mod meaning;
 mod sources;
 #[cfg(test)]
 mod tests;

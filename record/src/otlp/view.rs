@@ -8,7 +8,10 @@ use std::{borrow::Cow, str::FromStr};
 
 use opentelemetry_proto::tonic::common::v1::any_value;
 
-use super::value::{as_bool, as_integer, into_text};
+use super::{
+    meaning::{Key, Meaning},
+    value::{as_bool, as_integer, into_text},
+};
 use crate::{AccessRecord, CacheStatus, Outcome, SpanId, ThrottleScope, TraceId, keys};
 
 /// The longest attribute value that is kept, bytes. A longer one is cut, and [`keys::CUT`] names it.
@@ -20,16 +23,6 @@ pub const MOST_ATTRIBUTES: usize = 256;
 
 /// Bytes of keys and values that a record's attributes may take. What is beyond is counted in [`keys::LEFT_OUT`].
 pub const ATTRIBUTES_BYTES: usize = 64 * 1_024;
-
-/// The longest text that a field keeps, bytes. A longer one is cut, and [`keys::CUT`] names it.
-const fn field_bytes(key: &str) -> usize {
-    match key.as_bytes() {
-        b"url.path" => 8 * 1_024,
-        b"error.message" => 4 * 1_024,
-        b"user_agent.original" => 2 * 1_024,
-        _ => 1_024,
-    }
-}
 
 type Text<'a> = Cow<'a, str>;
 
@@ -155,52 +148,70 @@ impl<'a> AccessView<'a> {
     }
 
     /// Takes an attribute of the record: into its field, or else among the attributes, last of all so far.
-    pub(super) fn take(&mut self, key: &'a str, value: Value<'a>) {
-        if self.assign(key, &value) {
+    pub(super) fn take(&mut self, key: &Key<'a>, value: Value<'a>) {
+        if self.assign(key.meaning, &value) {
             return;
         }
         let mut text = value.into_text();
-        let field = match key {
-            keys::REQUEST_ID => Field::Said(&mut self.request_id),
-            keys::API => Field::Said(&mut self.api),
-            keys::STAGE => Field::Said(&mut self.stage),
-            keys::HTTP_ROUTE => Field::Said(&mut self.route),
-            keys::HTTP_METHOD => Field::Said(&mut self.method),
-            keys::URL_PATH => Field::Said(&mut self.path),
-            keys::PROTOCOL_VERSION => Field::Optional(&mut self.protocol),
-            keys::SERVER_ADDRESS => Field::Optional(&mut self.domain),
-            keys::CLIENT_ADDRESS => Field::Optional(&mut self.client_address),
-            keys::USER_AGENT => Field::Optional(&mut self.user_agent),
-            keys::PRINCIPAL => Field::Optional(&mut self.principal),
-            keys::API_KEY_ID => Field::Optional(&mut self.api_key_id),
-            keys::USAGE_PLAN => Field::Optional(&mut self.usage_plan),
-            keys::ERROR_MESSAGE => Field::Optional(&mut self.error_message),
-            _ => return self.push(Cow::Borrowed(key), text),
-        };
-        if cut(&mut text, field_bytes(key)) {
-            self.loss.cut.push(Cow::Borrowed(key));
+        let is_cut = key.meaning != Meaning::Attribute && cut(&mut text, key.meaning.most_bytes());
+        match self.text_field(key.meaning) {
+            Some(Field::Said(field)) => *field = text,
+            Some(Field::Optional(field)) => *field = Some(text),
+            None => return self.push(Cow::Borrowed(key.text), text),
         }
-        match field {
-            Field::Said(field) => *field = text,
-            Field::Optional(field) => *field = Some(text),
+        if is_cut {
+            self.loss.cut.push(Cow::Borrowed(key.text));
         }
     }
 
+    /// As [`Self::take`], of a text: most attributes are one.
+    #[inline]
+    pub(super) fn take_text(&mut self, key: &Key<'a>, text: &'a str) {
+        match self.text_field(key.meaning) {
+            _ if text.len() > key.meaning.most_bytes() => self.take(key, Value::Text(text)),
+            Some(Field::Said(field)) => *field = Cow::Borrowed(text),
+            Some(Field::Optional(field)) => *field = Some(Cow::Borrowed(text)),
+            None => self.take(key, Value::Text(text)),
+        }
+    }
+
+    /// The field of a text that the meaning names, if it does.
+    #[inline]
+    fn text_field(&mut self, meaning: Meaning) -> Option<Field<'_, 'a>> {
+        Some(match meaning {
+            Meaning::RequestId => Field::Said(&mut self.request_id),
+            Meaning::Api => Field::Said(&mut self.api),
+            Meaning::Stage => Field::Said(&mut self.stage),
+            Meaning::Route => Field::Said(&mut self.route),
+            Meaning::Method => Field::Said(&mut self.method),
+            Meaning::Path => Field::Said(&mut self.path),
+            Meaning::Protocol => Field::Optional(&mut self.protocol),
+            Meaning::Domain => Field::Optional(&mut self.domain),
+            Meaning::ClientAddress => Field::Optional(&mut self.client_address),
+            Meaning::UserAgent => Field::Optional(&mut self.user_agent),
+            Meaning::Principal => Field::Optional(&mut self.principal),
+            Meaning::ApiKeyId => Field::Optional(&mut self.api_key_id),
+            Meaning::UsagePlan => Field::Optional(&mut self.usage_plan),
+            Meaning::ErrorMessage => Field::Optional(&mut self.error_message),
+            _ => return None,
+        })
+    }
+
     /// Puts a value that is no text into its field; whether there is one, and the value fits.
-    fn assign(&mut self, key: &str, value: &Value<'a>) -> bool {
-        match key {
-            keys::HTTP_STATUS => set_some(&mut self.status, value.number()),
-            keys::OUTCOME => set(&mut self.outcome, value.name()),
-            keys::THROTTLE_SCOPE => set_some(&mut self.throttle_scope, value.name()),
-            keys::LATENCY => set(&mut self.latency_us, value.number()),
-            keys::INTEGRATION_LATENCY => set_some(&mut self.integration_latency_us, value.number()),
-            keys::AUTHORIZER_LATENCY => set_some(&mut self.authorizer_latency_us, value.number()),
-            keys::INTEGRATION_STATUS => set_some(&mut self.integration_status, value.number()),
-            keys::AUTHORIZER_STATUS => set_some(&mut self.authorizer_status, value.number()),
-            keys::HTTP_REQUEST_BYTES => set(&mut self.request_bytes, value.number()),
-            keys::HTTP_RESPONSE_BYTES => set(&mut self.response_bytes, value.number()),
-            keys::CACHE => set(&mut self.cache, value.name()),
-            keys::CANARY => set(&mut self.canary, value.truth()),
+    fn assign(&mut self, meaning: Meaning, value: &Value<'a>) -> bool {
+        match meaning {
+            Meaning::Status => set_some(&mut self.status, value.number()),
+            Meaning::Outcome => set(&mut self.outcome, value.name()),
+            Meaning::ThrottleScope => set_some(&mut self.throttle_scope, value.name()),
+            Meaning::Latency => set(&mut self.latency_us, value.number()),
+            Meaning::IntegrationLatency => set_some(&mut self.integration_latency_us, value.number()),
+            Meaning::AuthorizerLatency => set_some(&mut self.authorizer_latency_us, value.number()),
+            Meaning::IntegrationStatus => set_some(&mut self.integration_status, value.number()),
+            Meaning::AuthorizerStatus => set_some(&mut self.authorizer_status, value.number()),
+            Meaning::RequestBytes => set(&mut self.request_bytes, value.number()),
+            Meaning::ResponseBytes => set(&mut self.response_bytes, value.number()),
+            Meaning::Cache => set(&mut self.cache, value.name()),
+            Meaning::Canary => set(&mut self.canary, value.truth()),
             _ => false,
         }
     }

@@ -9,13 +9,14 @@ mod pair;
 use std::borrow::Cow;
 
 use opentelemetry_proto::tonic::{common::v1::InstrumentationScope, resource::v1::Resource};
-use pair::{Pieces, any_value, key_value, utf8};
+use pair::{Pieces, any_value, take_pair, utf8};
 use prost::Message;
 
 use super::{
     DecodeError,
     decode::{Origin, micros},
     encode,
+    meaning::Keys,
     view::AccessView,
     wire::{Field, Fields, WireError},
 };
@@ -95,6 +96,7 @@ struct Scope<'a> {
     name: Option<String>,
     /// The `ScopeLogs`, of sound structure.
     message: &'a [u8],
+    records: usize,
 }
 
 /// The records in the protobuf of an `ExportLogsServiceRequest`, a view for each resource.
@@ -129,17 +131,18 @@ fn resource_view(message: &[u8]) -> Result<LogsView<'_>, DecodeError> {
 }
 
 fn scope(message: &[u8]) -> Result<Scope<'_>, DecodeError> {
-    let mut scope = InstrumentationScope::default();
+    let (mut scope, mut records) = (InstrumentationScope::default(), 0);
     for field in Fields::new(message) {
         match field.map_err(wire)? {
             (1, Field::Bytes(bytes)) => scope.merge(bytes).map_err(protobuf)?,
-            (2, Field::Bytes(_)) => {}
+            (2, Field::Bytes(_)) => records += 1,
             (3, Field::Bytes(url)) => frame_text(url)?,
             (number @ 1..=3, _) => return Err(wire(WireError::Kind(number))),
             _ => {}
         }
     }
-    Ok(Scope { name: Some(scope.name).filter(|name| !name.is_empty() && name != encode::SCOPE), message })
+    let name = Some(scope.name).filter(|name| !name.is_empty() && name != encode::SCOPE);
+    Ok(Scope { name, message, records })
 }
 
 fn frame_text(bytes: &[u8]) -> Result<(), DecodeError> {
@@ -164,16 +167,16 @@ impl LogsView<'_> {
     /// How many records there are, those included that will be rejected.
     #[must_use]
     pub fn records(&self) -> usize {
-        self.scopes.iter().map(|scope| records_of(scope).count()).sum()
+        self.scopes.iter().map(|scope| scope.records).sum()
     }
 
     /// Gives each record in turn, or why it is rejected. `budget` is what the rest of the message may come to in
     /// memory: begin with [`MESSAGE_ROWS_BYTES`] and hand it from one resource to the next.
     pub fn for_each<'s>(&'s self, budget: &mut usize, mut take: impl FnMut(Result<&mut AccessView<'s>, Rejection>)) {
-        let mut view = AccessView::default();
+        let (mut view, mut keys) = (AccessView::default(), Keys::default());
         for scope in &self.scopes {
             for log in records_of(scope) {
-                let read = self.read(scope, log, &mut view).and_then(|()| {
+                let read = self.read(scope, log, &mut keys, &mut view).and_then(|()| {
                     let rest = budget.checked_sub(ROW_BYTES + view.text_bytes()).ok_or(Rejection::Expansion)?;
                     *budget = rest;
                     Ok(&mut view)
@@ -183,14 +186,29 @@ impl LogsView<'_> {
         }
     }
 
-    fn read<'s>(&'s self, scope: &'s Scope<'_>, log: &'s [u8], view: &mut AccessView<'s>) -> Result<(), Rejection> {
+    fn read<'s>(
+        &'s self,
+        scope: &'s Scope<'_>,
+        log: &'s [u8],
+        keys: &mut Keys<'s>,
+        view: &mut AccessView<'s>,
+    ) -> Result<(), Rejection> {
         if log.len() > RECORD_BYTES {
             return Err(Rejection::TooLarge);
         }
         view.reset();
+        keys.restart();
         let mut said = Said::default();
-        for field in Fields::new(log) {
-            said.take(field?, view)?;
+        let mut fields = Fields::new(log);
+        loop {
+            while let Some(pair) = fields.next_bytes(ATTRIBUTE) {
+                take_pair(pair, keys, view)?;
+            }
+            let Some(field) = fields.next() else { break };
+            match field? {
+                (ATTRIBUTE, Field::Bytes(pair)) => take_pair(pair, keys, view)?,
+                field => said.take(field)?,
+            }
         }
         let time = if said.time == 0 { said.observed } else { said.time };
         view.time_us = micros(time);
@@ -231,6 +249,9 @@ fn records_of<'a>(scope: &Scope<'a>) -> impl Iterator<Item = &'a [u8]> + use<'a>
     })
 }
 
+/// Field of a `LogRecord`: its attributes, which are most of it.
+const ATTRIBUTE: u32 = 6;
+
 /// What a `LogRecord` says beside its attributes.
 #[derive(Default)]
 struct Said<'a> {
@@ -244,13 +265,8 @@ struct Said<'a> {
 }
 
 impl<'a> Said<'a> {
-    fn take(&mut self, (number, field): (u32, Field<'a>), view: &mut AccessView<'a>) -> Result<(), Rejection> {
+    fn take(&mut self, (number, field): (u32, Field<'a>)) -> Result<(), Rejection> {
         match (number, field) {
-            (6, Field::Bytes(pair)) => {
-                if let Some((key, value)) = key_value(pair)? {
-                    view.take(key, value);
-                }
-            }
             (1, Field::Fixed64(time)) => self.time = time,
             (11, Field::Fixed64(time)) => self.observed = time,
             (3, Field::Bytes(text)) => self.severity = utf8(text)?,

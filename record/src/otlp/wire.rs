@@ -45,6 +45,20 @@ impl<'a> Fields<'a> {
         Self(message)
     }
 
+    /// The value of the next field, if it is one of bytes with this number, below 16, as it is usually written.
+    #[inline]
+    pub(super) fn next_bytes(&mut self, number: u32) -> Option<&'a [u8]> {
+        let (tag, rest) = self.0.split_first()?;
+        if u32::from(*tag) != number << 3 | 2 {
+            return None;
+        }
+        let mut fields = Self(rest);
+        let length = usize::try_from(fields.varint().ok()?).ok()?;
+        let (bytes, rest) = fields.0.split_at_checked(length)?;
+        self.0 = rest;
+        Some(bytes)
+    }
+
     #[inline]
     fn read(&mut self) -> Result<(u32, Field<'a>), WireError> {
         let (number, kind) = self.tag()?;

@@ -10,7 +10,8 @@ use prost::Message;
 
 use super::{NESTING, Rejection};
 use crate::otlp::{
-    view::Value,
+    meaning::Keys,
+    view::{AccessView, Value},
     wire::{Field, Fields, whole_varint},
 };
 
@@ -37,51 +38,57 @@ impl<'a> Pieces<'a> {
     }
 }
 
-/// Key and value of a pair; `None` when it has no value.
-pub(super) fn key_value(pair: &[u8]) -> Result<Option<(&str, Value<'_>)>, Rejection> {
-    if let Some((key, value)) = usual_pair(pair) {
-        let value = match value {
-            UsualValue::Text(text) => Value::Text(utf8(text)?),
-            UsualValue::Integer(number) => Value::Integer(number),
-            UsualValue::Truth(truth) => Value::Truth(truth),
-        };
-        return Ok(Some((utf8(key)?, value)));
+/// Has the view take the pair, if it has a value.
+pub(super) fn take_pair<'a>(pair: &'a [u8], keys: &mut Keys<'a>, view: &mut AccessView<'a>) -> Result<(), Rejection> {
+    // Values are handed on from where they are read: to move them about costs more than to read them.
+    match usual_pair(pair) {
+        Some((key, TEXT, text)) => view.take_text(&keys.read(key)?, utf8(text)?),
+        Some((key, TRUTH, &[truth])) => view.take(&keys.read(key)?, Value::Truth(truth != 0)),
+        Some((key, INTEGER, number)) if let Some(number) = whole_varint(number) => {
+            view.take(&keys.read(key)?, Value::Integer(number.cast_signed()));
+        }
+        _ => return take_unusual_pair(pair, keys, view),
     }
-    let (mut key, mut value) = ("", Pieces::None);
+    Ok(())
+}
+
+fn take_unusual_pair<'a>(pair: &'a [u8], keys: &mut Keys<'a>, view: &mut AccessView<'a>) -> Result<(), Rejection> {
+    let (mut key, mut value) = (&[][..], Pieces::None);
     for field in Fields::new(pair) {
         match field? {
-            (1, Field::Bytes(text)) => key = utf8(text)?,
+            (1, Field::Bytes(text)) => key = utf8(text)?.as_bytes(),
             (2, Field::Bytes(piece)) => value.add(piece),
             (3, Field::Varint(_)) | (4.., _) => {}
             _ => return Err(Rejection::Malformed),
         }
     }
-    Ok(any_value(&value)?.map(|value| (key, value)))
+    if let Some(value) = any_value(&value)? {
+        view.take(&keys.read(key)?, value);
+    }
+    Ok(())
 }
 
-/// A value that is not yet known to be UTF-8.
-enum UsualValue<'a> {
-    Text(&'a [u8]),
-    Integer(i64),
-    Truth(bool),
-}
+/// The tags of the kinds of values.
+const TEXT: u8 = 0x0a;
+const TRUTH: u8 = 0x10;
+const INTEGER: u8 = 0x18;
 
 /// A pair as every sender writes it, and nearly all of them are: the key, then the value, both shorter than 128 bytes, each
-/// there once. `None` for any other, which the fields tell one by one.
+/// there once. Gives the key, the value's tag and what follows it, which is one text, or not yet known to be one number. `None`
+/// for any other, which the fields tell one by one.
 #[inline]
-fn usual_pair(pair: &[u8]) -> Option<(&[u8], UsualValue<'_>)> {
+fn usual_pair(pair: &[u8]) -> Option<(&[u8], u8, &[u8])> {
     let (key, rest) = short_field(0x0a, pair)?;
     let (value, []) = short_field(0x12, rest)? else { return None };
-    let value = match value {
-        [0x0a, ..] => match short_field(0x0a, value)? {
-            (text, []) => UsualValue::Text(text),
-            _ => return None,
+    match value {
+        [TEXT, ..] => match short_field(TEXT, value)? {
+            (text, []) => Some((key, TEXT, text)),
+            _ => None,
         },
-        [0x10, truth @ 0..0x80] => UsualValue::Truth(*truth != 0),
-        [0x18, number @ ..] => UsualValue::Integer(whole_varint(number)?.cast_signed()),
-        _ => return None,
-    };
-    Some((key, value))
+        [TRUTH, truth @ ..] if matches!(truth, [0..0x80]) => Some((key, TRUTH, truth)),
+        [INTEGER, number @ ..] => Some((key, INTEGER, number)),
+        _ => None,
+    }
 }
 
 /// A field of bytes, fewer than 128, with this tag; and what comes after it.
