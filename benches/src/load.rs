@@ -1,7 +1,7 @@
 //! `load`: sends access records to a collector over OTLP/gRPC, and says how many it took and how fast it answered.
 //!
-//! Messages are encoded before the clock starts and sent again and again, without a source's stamp, so the sender costs
-//! little more than the transport. With a rate the loop is open: a message is due at its time whatever became of the ones
+//! Messages are encoded before the clock starts and sent again and again, without a source's stamp and with new ids each
+//! time, so the sender costs little more than the transport, and what it sends compresses as real traffic does. With a rate the loop is open: a message is due at its time whatever became of the ones
 //! before, and its latency counts from then, so a collector that stands still is not spared (no coordinated omission).
 //! Without a rate every connection keeps a fixed number of messages under way.
 
@@ -9,6 +9,8 @@ mod traffic;
 
 use std::{
     fs,
+    ops::Range,
+    sync::Arc,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -25,7 +27,7 @@ use tonic::{
     codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
     transport::{Channel, Endpoint},
 };
-use weir_record::{Source, otlp};
+use weir_record::{AccessRecord, Source, otlp};
 
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
@@ -103,12 +105,12 @@ impl Outcome {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
-    let messages = messages(&arguments)?;
+    let templates = Arc::new(templates(&arguments)?);
     let (begun, processor) = (Instant::now(), processor_time()?);
     let mut connections = JoinSet::new();
     for number in 0..arguments.connections {
         let channel = Endpoint::from_shared(arguments.to.clone())?.tcp_nodelay(true).connect().await?;
-        connections.spawn(connection(number, channel, messages.clone(), arguments.clone()));
+        connections.spawn(connection(number, channel, Arc::clone(&templates), arguments.clone()));
     }
     let mut outcome = Outcome::new()?;
     while let Some(ended) = connections.join_next().await {
@@ -118,22 +120,63 @@ async fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-fn messages(arguments: &Arguments) -> anyhow::Result<Vec<Bytes>> {
+/// A message, and where its ids stand.
+struct Template {
+    bytes: Vec<u8>,
+    /// Hexadecimal digits, and bytes of any kind.
+    texts: Vec<Range<usize>>,
+    binaries: Vec<Range<usize>>,
+}
+
+impl Template {
+    fn new(source: &Source, records: &[AccessRecord]) -> Self {
+        let bytes = otlp::encode_logs(source, records);
+        let (mut texts, mut binaries, mut from) = (Vec::new(), Vec::new(), 0);
+        // Records stand in the order in which they were given, and no other bytes are like a random id.
+        let place = |from: usize, id: &[u8]| {
+            let at = bytes[from..].windows(id.len()).position(|bytes| bytes == id).expect("it was encoded");
+            from + at..from + at + id.len()
+        };
+        for record in records {
+            let text = place(from, record.request_id.as_bytes());
+            from = text.start;
+            texts.push(text);
+            binaries.extend(record.trace_id.iter().map(|id| place(from, id.as_bytes())));
+            binaries.extend(record.span_id.iter().map(|id| place(from, id.as_bytes())));
+        }
+        Self { bytes, texts, binaries }
+    }
+
+    /// The message with other ids.
+    fn next(&self, random: &mut fastrand::Rng) -> Bytes {
+        let mut bytes = self.bytes.clone();
+        for id in &self.texts {
+            for pair in bytes[id.clone()].chunks_mut(16) {
+                let mut number = random.u64(..);
+                for digit in pair {
+                    *digit = b"0123456789abcdef"[(number & 15) as usize];
+                    number >>= 4;
+                }
+            }
+        }
+        self.binaries.iter().for_each(|id| random.fill(&mut bytes[id.clone()]));
+        bytes.into()
+    }
+}
+
+fn templates(arguments: &Arguments) -> anyhow::Result<Vec<Template>> {
     let mut random = fastrand::Rng::with_seed(arguments.seed);
     let now_us = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_micros())?;
     let source = Source { service: "load".to_owned(), ..Source::default() };
-    let message = |_| {
-        let records = traffic::records(&mut random, arguments.batch as usize, now_us);
-        Bytes::from(otlp::encode_logs(&source, &records))
-    };
-    Ok((0..MESSAGES).map(message).collect())
+    let template = |_| Template::new(&source, &traffic::records(&mut random, arguments.batch as usize, now_us));
+    Ok((0..MESSAGES).map(template).collect())
 }
 
 /// Sends messages over one connection until the time is over, and waits for the last answers.
 async fn connection(
     number: u32,
     channel: Channel,
-    messages: Vec<Bytes>,
+    templates: Arc<Vec<Template>>,
     arguments: Arguments,
 ) -> anyhow::Result<Outcome> {
     let begun = tokio::time::Instant::now();
@@ -147,7 +190,9 @@ async fn connection(
     let first = pause.map_or(begun, |pause| begun + pause * number / arguments.connections);
     let mut outcome = Outcome::new()?;
     let mut under_way = JoinSet::new();
-    for (turn, message) in (0_u32..).zip(messages.iter().cycle()) {
+    let mut random = fastrand::Rng::with_seed(arguments.seed ^ u64::from(number));
+    for (turn, template) in (0_u32..).zip(templates.iter().cycle()) {
+        let message = template.next(&mut random);
         let due = match pause {
             Some(pause) => first + pause * turn,
             None => tokio::time::Instant::now(),
@@ -161,7 +206,7 @@ async fn connection(
             let (since_due, answer) = answered?;
             outcome.count(since_due, answer);
         }
-        let (channel, message) = (channel.clone(), message.clone());
+        let channel = channel.clone();
         // Without a rate a message is due when there is room for it.
         let due = if pause.is_some() { due } else { tokio::time::Instant::now() };
         under_way.spawn(async move {

@@ -11,7 +11,6 @@ use weir_lake::{
     CommitError, Lake, OpenError, ReadError, StoreConfig,
     maintain::{Maintenance, Policy},
 };
-use weir_station::background;
 
 use crate::{
     Counters, Pending, backlog,
@@ -36,8 +35,6 @@ pub(crate) enum TablesError {
     Replay(#[from] ReplayError),
     #[error(transparent)]
     Commit(#[from] CommitError),
-    #[error("maintenance: {0}")]
-    Maintenance(#[from] background::Stopped),
     #[error(
         "the tables have committed this log up to {committed}, which it has not reached yet: the log is not theirs, or an old copy"
     )]
@@ -49,7 +46,7 @@ impl TablesError {
         match self {
             Self::Open(error) => error.is_retryable(),
             Self::Read(error) => error.is_retryable(),
-            Self::Replay(_) | Self::Commit(_) | Self::Maintenance(_) | Self::AheadOfLog { .. } => false,
+            Self::Replay(_) | Self::Commit(_) | Self::AheadOfLog { .. } => false,
         }
     }
 }
@@ -100,9 +97,7 @@ impl Tables {
         let flushing = async { Ok(flusher.run(self.policy, log.clone(), shutdown.clone()).await?) };
         let maintaining = async {
             if self.maintenance.enabled {
-                let maintenance = Maintenance::new(Arc::clone(&flusher.lake), self.maintenance);
-                let shutdown = shutdown.clone();
-                background::drive("weir-maintain", async move { maintenance.run(shutdown).await }).await?;
+                Maintenance::new(Arc::clone(&flusher.lake), self.maintenance).run(shutdown.clone()).await;
             }
             Ok(())
         };

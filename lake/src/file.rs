@@ -17,7 +17,7 @@ use arrow::{
 use delta_kernel::{KernelError, transaction::WriteState};
 use object_store::path::Path;
 use parquet::errors::ParquetError;
-pub(crate) use properties::Effort;
+pub(crate) use properties::{Effort, PAGE_BYTES};
 use uuid::Uuid;
 pub(crate) use writer::FileWriter;
 

@@ -44,6 +44,19 @@ impl Background {
         done.await.map_err(|_| Stopped)
     }
 
+    /// Has it run a future of which parts take a processor for a while, with the timers and connections of this runtime.
+    ///
+    /// # Errors
+    /// When it stopped before its end.
+    pub async fn drive<T: Send + 'static>(
+        &self,
+        future: impl Future<Output = T> + Send + 'static,
+    ) -> Result<T, Stopped> {
+        let runtime = Handle::current();
+        #[expect(clippy::disallowed_methods, reason = "it waits on a thread of its own")]
+        self.run(move || runtime.block_on(future)).await
+    }
+
     fn hand_over(&self, work: Work) -> Result<(), Stopped> {
         let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
         let running = match &mut *thread {
@@ -67,18 +80,6 @@ fn start(name: &str) -> Result<mpsc::Sender<Work>, Stopped> {
     Ok(sender)
 }
 
-/// Runs a future of which parts take a processor for a while, with the timers and connections of this runtime.
-///
-/// # Errors
-/// When it stopped before its end.
-pub async fn drive<T: Send + 'static>(
-    name: &str,
-    future: impl Future<Output = T> + Send + 'static,
-) -> Result<T, Stopped> {
-    let runtime = Handle::current();
-    Background::new(name).run(move || runtime.block_on(future)).await
-}
-
 /// On Linux a thread has a priority of its own. Elsewhere only its process has one, which is left as it is.
 fn give_way() {
     #[cfg(target_os = "linux")]
@@ -98,7 +99,7 @@ mod tests {
         let there = background.run(|| thread::current().id()).await.unwrap();
         assert_ne!(here, there);
         assert_eq!(background.run(|| thread::current().id()).await, Ok(there));
-        assert_eq!(drive("test", async { 7 }).await, Ok(7));
+        assert_eq!(background.drive(async { 7 }).await, Ok(7));
         let panicked: Result<(), _> = background.run(|| panic!("as it should")).await;
         assert_eq!(panicked, Err(Stopped));
         assert_eq!(background.run(|| 8).await, Ok(8));

@@ -22,6 +22,10 @@ use crate::{Table, order::sorting_columns};
 /// Rows that are looked at.
 const SAMPLE_ROWS: usize = 4_096;
 
+/// A page holds about so much before it is compressed. Whoever reads or writes many columns at once has a page of each in
+/// memory, and what zstd needs for it.
+pub(crate) const PAGE_BYTES: usize = 128 << 10;
+
 /// How hard a file is compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Effort {
@@ -34,12 +38,13 @@ pub(crate) enum Effort {
 pub(super) fn properties(table: Table, effort: Effort, sample: &[RecordBatch]) -> WriterProperties {
     let level = match effort {
         Effort::Fast => 1,
-        Effort::Thorough => 6,
+        Effort::Thorough => 3,
     };
     let level = ZstdLevel::try_new(level).expect("these are levels of zstd");
     let mut properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(level))
         .set_max_row_group_row_count(Some(ROWS_PER_ROW_GROUP))
+        .set_data_page_size_limit(PAGE_BYTES)
         .set_sorting_columns(Some(sorting_columns(table)))
         .set_statistics_enabled(EnabledStatistics::Chunk)
         .set_column_statistics_enabled("time".into(), EnabledStatistics::Page);

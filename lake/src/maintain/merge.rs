@@ -3,11 +3,7 @@
 //! What always holds: the rows that come out are those that went in, in the order of [`Order`]; rows of one key come in
 //! the order of the files. A file whose rows are not in the order it declares is refused when that shows.
 
-use std::{
-    cmp::Reverse,
-    collections::{BinaryHeap, binary_heap::PeekMut},
-    sync::Arc,
-};
+use std::{cmp::Reverse, collections::BinaryHeap, sync::Arc};
 
 use arrow::{
     array::RecordBatch,
@@ -79,21 +75,20 @@ impl Merge {
         let mut picked = Vec::with_capacity(rows);
         let mut last = None;
         while picked.len() < rows {
-            let Some(mut head) = self.heads.peek_mut() else { break };
-            let which = head.0.cursor;
+            let Some(Reverse(head)) = self.heads.pop() else { break };
+            let which = head.cursor;
             let cursor = &mut self.cursors[which];
-            picked.push((cursor.batch, cursor.row));
+            // Files follow each other in time, so that rows come in runs.
+            let run = cursor.run_before(self.heads.peek().map(|next| &next.0), which, rows - picked.len());
+            picked.extend((cursor.row..cursor.row + run).map(|row| (cursor.batch, row)));
             last = Some(which);
-            cursor.row += 1;
+            cursor.row += run;
             if cursor.row < cursor.keys.num_rows() {
-                let next = cursor.keys.row(cursor.row);
-                if next < head.0.key.row() {
-                    return Err(InputError { path: cursor.path.clone(), reason: Reason::Disordered });
-                }
-                head.0.key = next.owned();
+                let key = cursor.keys.row(cursor.row).owned();
+                self.heads.push(Reverse(Head { key, cursor: which }));
             } else {
-                let ended = PeekMut::pop(head).0;
-                self.read_on(which, Some(ended.key)).await?;
+                let ended = cursor.keys.row(cursor.row - 1).owned();
+                self.read_on(which, Some(ended)).await?;
             }
         }
         let Some(which) = last else { return Ok(None) };
@@ -122,7 +117,8 @@ impl Merge {
             }
             let keys = order.keys(&batch).map_err(|error| failed(error.into()))?;
             let key = keys.row(0).owned();
-            if last.is_some_and(|last| key < last) {
+            let in_order = (1..keys.num_rows()).all(|row| keys.row(row - 1) <= keys.row(row));
+            if !in_order || last.is_some_and(|last| key < last) {
                 return Err(failed(Reason::Disordered));
             }
             (cursor.keys, cursor.batch, cursor.row) = (keys, self.held.len(), 0);
@@ -142,5 +138,26 @@ impl Merge {
             }
         }
         self.held = held;
+    }
+}
+
+impl Cursor {
+    /// How many of its next rows come before another file's next one, at most so many. The first does, or there is no other.
+    fn run_before(&self, other: Option<&Head>, which: usize, most: usize) -> usize {
+        let left = (self.keys.num_rows() - self.row).min(most);
+        let Some(other) = other else { return left };
+        let limit = (other.key.row(), other.cursor);
+        let is_before = |run: &usize| (self.keys.row(self.row + run), which) < limit;
+        // Twice as far each time, then back to where it ends.
+        let mut end = 1;
+        while end < left && is_before(&end) {
+            end *= 2;
+        }
+        let (mut inside, mut outside) = (end / 2, end.min(left));
+        while inside + 1 < outside {
+            let middle = usize::midpoint(inside, outside);
+            if is_before(&middle) { inside = middle } else { outside = middle }
+        }
+        inside + 1
     }
 }

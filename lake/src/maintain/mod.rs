@@ -33,9 +33,10 @@ use arrow::{
 };
 use chrono::{DateTime, Utc};
 use object_store::path::Path;
-use tokio::{runtime::Handle, time::sleep};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
+use weir_station::background::{Background, Stopped};
 
 use compact::Merged;
 use input::InputError;
@@ -73,7 +74,7 @@ pub enum MaintainError {
     },
     /// The work was cut off.
     #[error("it was cut off: {0}")]
-    Stopped(#[from] tokio::task::JoinError),
+    Stopped(#[from] Stopped),
 }
 
 impl From<InputError> for MaintainError {
@@ -100,6 +101,8 @@ pub struct Maintenance {
     policy: Arc<Policy>,
     /// Names this process.
     holder: Arc<str>,
+    /// Where files are merged.
+    background: Arc<Background>,
     /// Files that cannot be merged, and that were spoken of.
     set_aside: Arc<Mutex<HashSet<Path>>>,
 }
@@ -109,7 +112,8 @@ impl Maintenance {
     #[must_use]
     pub fn new(lake: Arc<Lake>, policy: Policy) -> Self {
         let holder = format!("{}-{}", std::process::id(), Uuid::new_v4());
-        Self { lake, policy: Arc::new(policy), holder: holder.into(), set_aside: Arc::default() }
+        let background = Arc::new(Background::new("weir-maintain"));
+        Self { lake, policy: Arc::new(policy), holder: holder.into(), background, set_aside: Arc::default() }
     }
 
     /// Does what is due, again and again until `shutdown`. Work under way is cut off then; it leaves nothing but unused
@@ -261,14 +265,11 @@ impl Maintenance {
         }
     }
 
-    /// One merge, on a thread where it holds up nobody. A file that cannot be merged is set aside.
+    /// One merge, in the background, where it holds up nobody. A file that cannot be merged is set aside.
     async fn compact(&self, table: Table, job: &Job, tell: &impl Fn(&Step)) -> Result<Option<Merged>, MaintainError> {
         let (lake, job, target_bytes) = (Arc::clone(&self.lake), job.clone(), self.policy.target_bytes);
-        let runtime = Handle::current();
-        #[expect(clippy::disallowed_methods, reason = "it waits on a thread of its own, and for the store alone")]
-        let merge = move || runtime.block_on(compact::compact(lake.table(table), &job, target_bytes));
-        let merging = tokio::task::spawn_blocking(merge);
-        match merging.await? {
+        let merge = async move { compact::compact(lake.table(table), &job, target_bytes).await };
+        match self.background.drive(merge).await? {
             Err(MaintainError::Input { reason, path, is_retryable: false }) => {
                 tell(&Step::SetAside { reason });
                 self.set_aside.lock().unwrap_or_else(PoisonError::into_inner).insert(path);

@@ -15,7 +15,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::policy::Policy;
 use crate::{
     LiveFile, Table,
-    file::{DAY_US, ROWS_PER_ROW_GROUP},
+    file::{DAY_US, PAGE_BYTES, ROWS_PER_ROW_GROUP},
 };
 
 /// Files of a tier that are merged while their date lasts, and when it is over.
@@ -29,15 +29,17 @@ const TIER_FACTOR: u64 = 8;
 /// How long after its end a date is over, and after its newest file it is at rest.
 const SETTLING: TimeDelta = TimeDelta::hours(1);
 
-/// Memory of one input beside its row group: rows being decoded, their keys, the reader itself.
+/// Memory of one input beside its row group: rows being decoded and their keys; and for each column what zstd needs, and a
+/// page, of which most are half as large as they may be.
 const DECODED_BYTES_PER_ROW: u64 = 1 << 10;
-const READER_BYTES: u64 = 64 << 10;
+const COLUMN_BYTES: u64 = 40 << 10;
+const PAGE_BYTES_PER_ROW: u64 = 16;
 
 /// Rows of an input that are decoded at once.
 pub(crate) const ROWS_DECODED: usize = 2_048;
 
 /// Memory of the output: a row group under construction, and parts on their way to the store.
-const OUTPUT_BYTES: u64 = 24 << 20;
+const OUTPUT_BYTES: u64 = 32 << 20;
 
 /// Files to be merged.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,12 +93,16 @@ fn plan_date(table: Table, files: &[&Candidate], policy: &Policy, now: DateTime<
     let is_at_rest = at_rest || is_over && now - newest >= SETTLING;
     let groups = if files.iter().any(|candidate| is_fine(candidate)) {
         // A cell's minute must come to stand in one file, or it would stay in as many rows.
-        groups(&due, policy, 1)
+        groups(table, &due, policy, 1)
     } else if is_at_rest {
-        groups(&due, policy, FILES_WHEN_OVER)
+        groups(table, &due, policy, FILES_WHEN_OVER)
     } else {
         let least = if is_over { FILES_WHEN_OVER } else { FILES_WHILE_OPEN };
-        tiers(&due).into_iter().filter(|tier| tier.len() >= least).flat_map(|tier| groups(&tier, policy, 2)).collect()
+        tiers(&due)
+            .into_iter()
+            .filter(|tier| tier.len() >= least)
+            .flat_map(|tier| groups(table, &tier, policy, 2))
+            .collect()
     };
     groups.into_iter().map(|files| Job { date, files, seconds }).collect()
 }
@@ -123,8 +129,9 @@ fn tiers<'a>(files: &[&'a LiveFile]) -> Vec<Vec<&'a LiveFile>> {
 
 /// Neighbouring files in groups that a merge has memory for, none of them larger than it needs to be; groups of fewer
 /// than `least` files are not worth it.
-fn groups(files: &[&LiveFile], policy: &Policy, least: usize) -> Vec<Vec<LiveFile>> {
+fn groups(table: Table, files: &[&LiveFile], policy: &Policy, least: usize) -> Vec<Vec<LiveFile>> {
     let room = policy.memory_bytes.saturating_sub(OUTPUT_BYTES);
+    let memory_of = |file: &LiveFile| memory_of(table, file);
     let mut groups: Vec<Vec<LiveFile>> = Vec::new();
     let (mut memory, mut size) = (0, 0);
     for file in files {
@@ -144,13 +151,15 @@ fn groups(files: &[&LiveFile], policy: &Policy, least: usize) -> Vec<Vec<LiveFil
     groups
 }
 
-/// What reading a file takes: one of its row groups as it is stored, and some rows of it decoded.
-fn memory_of(file: &LiveFile) -> u64 {
+/// What reading a file takes: one of its row groups as it is stored, a page of each column, and some rows decoded.
+fn memory_of(table: Table, file: &LiveFile) -> u64 {
     let rows = file.rows.unwrap_or(u64::MAX).max(1);
     let row_group =
         u128::from(file.size_bytes) * ROWS_PER_ROW_GROUP as u128 / u128::from(rows.max(ROWS_PER_ROW_GROUP as u64));
+    let page = rows.saturating_mul(PAGE_BYTES_PER_ROW).min(PAGE_BYTES as u64 / 2);
+    let columns = table.schema().fields().len() as u64 * (COLUMN_BYTES + page);
     let decoded = rows.min(ROWS_DECODED as u64) * DECODED_BYTES_PER_ROW;
-    u64::try_from(row_group).unwrap_or(u64::MAX).saturating_add(decoded).saturating_add(READER_BYTES)
+    u64::try_from(row_group).unwrap_or(u64::MAX).saturating_add(decoded).saturating_add(columns)
 }
 
 #[cfg(test)]

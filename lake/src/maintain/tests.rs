@@ -212,7 +212,7 @@ async fn of_many_that_merge_the_same_files_one_does_while_rows_keep_coming() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_merge_whose_commit_was_answered_with_an_error_is_recognised() {
     let store = Arc::new(FaultyStore::default());
-    let executor = TokioMultiThreadExecutor::new(Handle::current());
+    let executor = TokioMultiThreadExecutor::new(tokio::runtime::Handle::current());
     let engine = DefaultEngineBuilder::new(store.objects()).with_task_executor(Arc::new(executor)).build();
     let log = DeltaLog::new(
         Table::Requests,

@@ -75,7 +75,7 @@ proptest! {
     #[test]
     fn a_job_fits_into_the_memory_unless_it_is_of_two_files(candidates in candidates(false), at_rest in any::<bool>()) {
         for job in plan(Table::Requests, &candidates, &policy(), at(3, 7), at_rest) {
-            let memory: u64 = job.files.iter().map(memory_of).sum();
+            let memory: u64 = job.files.iter().map(|file| memory_of(Table::Requests, file)).sum();
             prop_assert!(job.files.len() == 2 || memory + OUTPUT_BYTES <= policy().memory_bytes, "{memory}");
         }
     }
