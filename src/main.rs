@@ -20,13 +20,16 @@ use std::{process::ExitCode, time::Duration};
 use arguments::{Arguments, Command};
 use clap::Parser;
 use mimalloc::MiMalloc;
-use weir_station::exit::{self, Failure};
+use weir_station::{
+    exit::{self, Failure},
+    memory,
+};
 
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
-    weir_station::memory::return_soon();
+    memory::return_soon();
     weir_station::crash::obey_environment();
     let arguments = Arguments::parse();
     exit::report("weir", run(arguments.command))
@@ -37,7 +40,7 @@ fn run(command: Command) -> Result<(), Failure> {
     rustls::crypto::aws_lc_rs::default_provider()
         .install_default()
         .map_err(|_| Failure::running("two TLS providers"))?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::running)?;
+    let runtime = memory::runtime().map_err(Failure::running)?;
     let outcome = runtime.block_on(async {
         match command {
             Command::Up(arguments) => up::run(arguments).await,

@@ -50,7 +50,7 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
     rustls::crypto::aws_lc_rs::default_provider()
         .install_default()
         .map_err(|_| Failure::running("two TLS providers"))?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::running)?;
+    let runtime = memory::runtime().map_err(Failure::running)?;
     let outcome = runtime.block_on(async {
         let shutdown = CancellationToken::new();
         let collector = Collector::start(config).await.map_err(Failure::usage)?;

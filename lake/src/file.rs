@@ -17,7 +17,7 @@ use arrow::{
 use delta_kernel::{KernelError, transaction::WriteState};
 use object_store::path::Path;
 use parquet::errors::ParquetError;
-pub(crate) use properties::{Effort, PAGE_BYTES};
+pub(crate) use properties::Effort;
 use uuid::Uuid;
 pub(crate) use writer::FileWriter;
 
@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// Rows of a row group, which is what a reader has in memory at once.
-pub(crate) const ROWS_PER_ROW_GROUP: usize = 65_536;
+pub(crate) const ROWS_PER_ROW_GROUP: usize = 32_768;
 
 /// Our data files, and only they, are named so: `date=2026-11-23/part-<uuid>.zstd.parquet`.
 const NAME_START: &str = "part-";

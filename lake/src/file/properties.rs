@@ -24,7 +24,7 @@ const SAMPLE_ROWS: usize = 4_096;
 
 /// A page holds about so much before it is compressed. Whoever reads or writes many columns at once has a page of each in
 /// memory, and what zstd needs for it.
-pub(crate) const PAGE_BYTES: usize = 128 << 10;
+const PAGE_BYTES: usize = 64 << 10;
 
 /// How hard a file is compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -23,7 +23,7 @@ use crate::{
 const ROWS_AT_ONCE: usize = 8_192;
 
 /// An output larger than this is stored in parts of this size.
-const PART_BYTES: usize = 8 << 20;
+const PART_BYTES: usize = 5 << 20;
 
 /// Parts on their way to the store at once.
 const PARTS_AT_ONCE: usize = 1;

@@ -15,7 +15,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::policy::Policy;
 use crate::{
     LiveFile, Table,
-    file::{DAY_US, PAGE_BYTES, ROWS_PER_ROW_GROUP},
+    file::{DAY_US, ROWS_PER_ROW_GROUP},
 };
 
 /// Files of a tier that are merged while their date lasts, and when it is over.
@@ -29,17 +29,18 @@ const TIER_FACTOR: u64 = 8;
 /// How long after its end a date is over, and after its newest file it is at rest.
 const SETTLING: TimeDelta = TimeDelta::hours(1);
 
-/// Memory of one input beside its row group: rows being decoded and their keys; and for each column what zstd needs, and a
-/// page, of which most are half as large as they may be.
+/// Memory of one input beside its row group: rows being decoded and their keys; and for each column a page as it is stored and
+/// decompressed and what zstd has of it, which is less in a file of few rows.
 const DECODED_BYTES_PER_ROW: u64 = 1 << 10;
 const COLUMN_BYTES: u64 = 40 << 10;
-const PAGE_BYTES_PER_ROW: u64 = 16;
+const COLUMN_BYTES_PER_ROW: u64 = 32;
+const COLUMN_BYTES_OF_ROWS: u64 = 160 << 10;
 
 /// Rows of an input that are decoded at once.
-pub(crate) const ROWS_DECODED: usize = 2_048;
+pub(crate) const ROWS_DECODED: usize = 1_024;
 
 /// Memory of the output: a row group under construction, and parts on their way to the store.
-const OUTPUT_BYTES: u64 = 32 << 20;
+const OUTPUT_BYTES: u64 = 24 << 20;
 
 /// Files to be merged.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -156,8 +157,8 @@ fn memory_of(table: Table, file: &LiveFile) -> u64 {
     let rows = file.rows.unwrap_or(u64::MAX).max(1);
     let row_group =
         u128::from(file.size_bytes) * ROWS_PER_ROW_GROUP as u128 / u128::from(rows.max(ROWS_PER_ROW_GROUP as u64));
-    let page = rows.saturating_mul(PAGE_BYTES_PER_ROW).min(PAGE_BYTES as u64 / 2);
-    let columns = table.schema().fields().len() as u64 * (COLUMN_BYTES + page);
+    let of_rows = rows.saturating_mul(COLUMN_BYTES_PER_ROW).min(COLUMN_BYTES_OF_ROWS);
+    let columns = table.schema().fields().len() as u64 * (COLUMN_BYTES + of_rows);
     let decoded = rows.min(ROWS_DECODED as u64) * DECODED_BYTES_PER_ROW;
     u64::try_from(row_group).unwrap_or(u64::MAX).saturating_add(decoded).saturating_add(columns)
 }
