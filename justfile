@@ -34,3 +34,11 @@ release:
 # Kills collectors for as many rounds as one likes, beginning with this seed.
 torture rounds="1000" seed="0":
     WEIR_TORTURE_ROUNDS={{rounds}} WEIR_TORTURE_SEED={{seed}} cargo test --test stories torture -- --nocapture
+
+# What a collector takes on one core, from OTLP/gRPC to committed Parquet, and what a record costs it.
+ingest seconds="10" *arguments:
+    benches/ingest {{seconds}} {{arguments}}
+
+# What each step of a record's way through the collector costs.
+steps *arguments:
+    cargo run --release -p weir-benches --bin steps -- "$(mktemp -d)/steps" {{arguments}}
