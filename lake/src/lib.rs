@@ -19,6 +19,7 @@ pub mod ledger;
 pub mod maintain;
 pub mod metrics;
 mod order;
+pub mod pending;
 pub mod requests;
 mod schema;
 mod sketch;
