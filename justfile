@@ -31,6 +31,10 @@ release:
     cargo build --release -p weir-gateway -p weir-collector -p weir-tui
     ls -l target/release/weir-gateway target/release/weir-collector target/release/weir-tui
 
+# Kills gateways in front of a collector that comes and goes, in the same way.
+torture-spool rounds="400" seed="0":
+    WEIR_SPOOL_ROUNDS={{rounds}} WEIR_SPOOL_SEED={{seed}} cargo test --test stories spool_kills -- --nocapture
+
 # Kills collectors for as many rounds as one likes, beginning with this seed.
 torture rounds="1000" seed="0":
     WEIR_TORTURE_ROUNDS={{rounds}} WEIR_TORTURE_SEED={{seed}} cargo test --test stories torture -- --nocapture

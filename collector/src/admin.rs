@@ -2,16 +2,13 @@
 //!
 //! `GET /writer` names this collector's log as the tables' commits do. `POST /pending` with
 //! `{"tables": {"requests": 12, "metrics": 9}}` answers with the rows that follow these positions, all taken at one
-//! moment: for each table asked for, in the order of [`Table::ALL`], one byte for the table, eight (little endian) for
-//! a length, and as many bytes of Arrow IPC stream; none for a table without pending rows. `410 Gone` with
-//! `{"committed": {…}}` says that a table has committed beyond the position; `503` with `{"lags": {…}}` that some of the
-//! rows stand in the log alone and are being read.
+//! moment, as [`weir_lake::pending`] has them. `410 Gone` with `{"committed": {…}}` says that a table has committed beyond
+//! the position; `503` with `{"lags": {…}}` that some of the rows stand in the log alone and are being read.
 
 mod metrics;
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use arrow::{array::RecordBatch, error::ArrowError, ipc::writer::StreamWriter};
 use axum::{
     Json, Router,
     extract::{Request, State},
@@ -78,7 +75,7 @@ async fn pending(State(admin): State<Admin>, question: Json<Value>) -> Response 
     };
     let not_now = match admin.pending.after(&asked, now_us()) {
         Ok(answer) => {
-            return match encode(&answer) {
+            return match weir_lake::pending::encode(&answer) {
                 Ok(body) => ([(CONTENT_TYPE, "application/octet-stream")], body).into_response(),
                 Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
             };
@@ -108,22 +105,4 @@ fn read_question(question: &Value) -> Result<Vec<(Table, Position)>, String> {
     }
     asked.sort_unstable();
     Ok(asked)
-}
-
-fn encode(answer: &[(Table, Vec<RecordBatch>)]) -> Result<Vec<u8>, ArrowError> {
-    let mut body = Vec::new();
-    for (table, rows) in answer {
-        let mut stream = Vec::new();
-        if !rows.is_empty() {
-            let mut writer = StreamWriter::try_new(&mut stream, &table.schema())?;
-            for batch in rows {
-                writer.write(batch)?;
-            }
-            writer.finish()?;
-        }
-        body.push(*table as u8);
-        body.extend((stream.len() as u64).to_le_bytes());
-        body.append(&mut stream);
-    }
-    Ok(body)
 }

@@ -19,6 +19,7 @@ pub mod ledger;
 pub mod maintain;
 pub mod metrics;
 mod order;
+pub mod pending;
 mod places;
 pub mod requests;
 mod schema;

@@ -1,8 +1,6 @@
 //! The collector's pending rows over HTTP: `POST /pending` and `GET /writer` on its admin address.
 //!
-//! The answer is, for each table asked, in the order of [`Table::ALL`]: the table's index (one byte), a length (eight
-//! bytes, little endian) and that many bytes of an Arrow IPC stream. It is a foreign answer: every length is checked,
-//! and nothing of it is trusted to be what it says.
+//! The answer is a foreign one: nothing of it is trusted to be what it says ([`weir_lake::pending`]).
 
 use std::{
     fmt::Display,
@@ -10,14 +8,13 @@ use std::{
     time::Duration,
 };
 
-use arrow::{array::RecordBatch, ipc::reader::StreamReader};
 use async_trait::async_trait;
 use futures::StreamExt;
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, header::AUTHORIZATION};
 use rustls::ClientConfig;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use weir_lake::Table;
+use weir_lake::{Table, pending};
 use weir_station::{credentials::Credentials, tls::ClientTls};
 
 use crate::{
@@ -138,13 +135,12 @@ impl PendingSource for HttpCollector {
             other => return Err(self.unreadable(&format!("POST /pending answered {other}"))),
         }
         let body = self.body(answer).await?;
-        let tables = decode(&body).map_err(|reason| self.unreadable(&reason))?;
+        let tables = pending::decode(&body).map_err(|reason| self.unreadable(&reason))?;
         if let Some((table, _)) = tables.iter().find(|(table, _)| positions.iter().all(|(asked, _)| asked != table)) {
             return Err(self.unreadable(&format!("rows of {}, which was not asked for", table.name())));
         }
-        let batches = tables.iter().flat_map(|(_, batches)| batches);
-        let received_bytes = batches.map(RecordBatch::get_array_memory_size).sum();
-        Ok(Pending::Rows { tables, received_bytes })
+        // The columns share the memory of their table's stream.
+        Ok(Pending::Rows { tables, received_bytes: body.len() })
     }
 }
 
@@ -159,36 +155,4 @@ fn client(tls: Option<&Arc<ClientConfig>>) -> reqwest::Result<Client> {
         Some(tls) => builder.tls_backend_preconfigured(ClientConfig::clone(tls)).build(),
         None => builder.build(),
     }
-}
-
-/// The tables in the body of an answer.
-fn decode(mut body: &[u8]) -> Result<Vec<(Table, Vec<RecordBatch>)>, String> {
-    let mut tables = Vec::new();
-    let mut next = 0;
-    while let Some((&index, rest)) = body.split_first() {
-        let table = *Table::ALL.get(usize::from(index)).ok_or_else(|| format!("there is no table number {index}"))?;
-        if index < next {
-            return Err(format!("{} comes twice or too late", table.name()));
-        }
-        next = index + 1;
-        let (length, rest) = rest.split_first_chunk::<8>().ok_or("it ends within a length")?;
-        let length = usize::try_from(u64::from_le_bytes(*length)).map_err(|_| "a length that no memory has")?;
-        if length > rest.len() {
-            return Err(format!("{} has {length} bytes, but {} follow", table.name(), rest.len()));
-        }
-        let (stream, rest) = rest.split_at(length);
-        if !stream.is_empty() {
-            tables.push((table, read_rows(table, stream)?));
-        }
-        body = rest;
-    }
-    Ok(tables)
-}
-
-fn read_rows(table: Table, stream: &[u8]) -> Result<Vec<RecordBatch>, String> {
-    let reader = StreamReader::try_new(stream, None).map_err(|error| error.to_string())?;
-    if reader.schema().fields() != table.schema().fields() {
-        return Err(format!("the columns of {} are not ours: collector and query differ in version", table.name()));
-    }
-    reader.collect::<Result<_, _>>().map_err(|error| error.to_string())
 }

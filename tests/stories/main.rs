@@ -17,6 +17,7 @@ mod exact;
 mod machine;
 mod maintain;
 mod secured;
+mod spool_kills;
 mod sql_command;
 mod store_faults;
 mod torture;

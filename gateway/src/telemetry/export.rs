@@ -8,7 +8,9 @@
 //! sent or spooled; a batch that was not acknowledged is sent again with the same number and, unless it is in doubt, the
 //! same bytes; what is dropped is counted, and the next stamp tells it. A gateway that is killed loses what waits in its
 //! queue, the batch that is being filled (up to `linger`), and, while the collector is slow, the batch under way for up
-//! to [`SLOW`]. What of it was counted on the last spooled batch, the next process tells the ledger as dropped.
+//! to [`SLOW`]. What of it was counted on the last spooled batch, the next process tells the ledger as dropped. Where
+//! earlier processes have left no room in the spool, batches wait in the queue, and what waits is counted once a second:
+//! that too the next process tells.
 //!
 //! All of it runs on a thread of its own, which alone waits for files.
 
@@ -298,11 +300,17 @@ impl<T: Exported> Exporter<T> {
     fn spool_entry(&mut self, entry: Entry) {
         loop {
             let Some(lane) = &mut self.lane else { return self.held = Some(entry) };
-            let appended = lane.append(&entry);
+            let (appended, lane_is_empty) = (lane.append(&entry), lane.is_empty());
             match self.check(appended) {
                 Some(Append::Done) => {
                     self.stats().spooled.fetch_add(entry.records, Relaxed);
                     return self.give(&entry);
+                }
+                // Earlier processes have filled the spool. The batch waits in memory; how much waits there is noted, so that
+                // the next process can count it should this one be killed.
+                Some(Append::Full) if lane_is_empty => {
+                    self.note_counts();
+                    return self.held = Some(entry);
                 }
                 Some(Append::Full) if self.sending.config.spool_policy == SpoolPolicy::DropOldest => {
                     let dropped = self.lane.as_mut().map_or(Ok(None), Lane::drop_oldest);
@@ -325,10 +333,13 @@ impl<T: Exported> Exporter<T> {
     }
 
     fn drop_records(&mut self, count: u64) {
-        let stats = self.stats();
-        stats.dropped.fetch_add(count, Relaxed);
-        let (offered, dropped, numbered) = (stats.offered(), stats.dropped(), self.dropped_numbered);
-        let noted = self.lane.as_mut().map_or(Ok(()), |lane| lane.note_dropped(offered, dropped, numbered));
+        self.stats().dropped.fetch_add(count, Relaxed);
+        self.note_counts();
+    }
+
+    fn note_counts(&mut self) {
+        let (offered, dropped, numbered) = (self.stats().offered(), self.stats().dropped(), self.dropped_numbered);
+        let noted = self.lane.as_mut().map_or(Ok(()), |lane| lane.note_counts(offered, dropped, numbered));
         self.check(noted);
     }
 
@@ -374,15 +385,16 @@ impl<T: Exported> Exporter<T> {
     fn note_progress(&mut self) {
         let Some(under_way) = &mut self.under_way else { return };
         let Progress { is_troubled, sent_to } = under_way.progress.borrow_and_update().clone();
-        if under_way.is_on_disk {
-            let noted = self.lane.as_mut().map_or(Ok(()), |lane| lane.note_sent_to(&sent_to));
+        if let Some(lane) = &mut self.lane {
+            let noted = lane.note_sent_to(&sent_to);
             self.check(noted);
         } else if is_troubled {
             self.spool_under_way();
         }
     }
 
-    /// Begins a lane with the batch under way, and with whom it was sent to.
+    /// Begins a lane with the batch under way, and with whom it was sent to. When there is no room for it, the lane keeps
+    /// counters alone.
     fn spool_under_way(&mut self) {
         let Some(under_way) = &mut self.under_way else { return };
         under_way.slow_at = Instant::now() + REPORT_INTERVAL;
@@ -395,19 +407,26 @@ impl<T: Exported> Exporter<T> {
             dropped: stats.dropped(),
             dropped_numbered: self.dropped_numbered,
             numbered: entry.numbered,
-            in_hand: 0,
             done_sequence: entry.sequence - 1,
             done_numbered: entry.numbered - entry.records,
             sent_to,
+            ..State::default()
         };
-        let created =
-            spool.create(&self.sending.instance, T::SIGNAL, state).and_then(|mut lane| match lane.append(&entry)? {
-                Append::Done => lane.head().map(|_| Some(lane)),
-                Append::Full => lane.remove().map(|()| None),
-            });
-        self.lane = self.check(created).flatten();
-        let is_on_disk = self.lane.is_some();
-        self.stats().spooled.fetch_add(if is_on_disk { entry.records } else { 0 }, Relaxed);
+        let created = spool.create(&self.sending.instance, T::SIGNAL, state);
+        let Some(mut lane) = self.check(created) else { return };
+        let appended = match lane.append(&entry) {
+            Ok(Append::Done) => lane.head().map(|head| head.entry.is_some()),
+            Ok(Append::Full) => Ok(false),
+            Err(error) => Err(error),
+        };
+        let is_on_disk = self.check(appended) == Some(true);
+        if is_on_disk {
+            self.stats().spooled.fetch_add(entry.records, Relaxed);
+        } else {
+            let noted = lane.note_in_hand(&entry);
+            self.check(noted);
+        }
+        self.lane = Some(lane);
         if let Some(under_way) = &mut self.under_way {
             under_way.is_on_disk = is_on_disk;
         }
@@ -415,10 +434,10 @@ impl<T: Exported> Exporter<T> {
 
     fn settle(&mut self, collectors: Collectors, delivery: Delivery) {
         self.collectors = Some(collectors);
-        let Some(UnderWay { entry, is_on_disk, .. }) = self.under_way.take() else { return };
-        let finish = if is_on_disk { Lane::finish_head } else { Lane::settle_in_hand };
-        let finished = self.lane.as_mut().map_or(Ok(()), finish);
-        self.check(finished);
+        let Some(UnderWay { entry, .. }) = self.under_way.take() else { return };
+        let lost = if delivery == Delivery::Refused { entry.records } else { 0 };
+        let settled = self.lane.as_mut().map_or(Ok(()), |lane| lane.settle(lost));
+        self.check(settled);
         self.dropped_told = entry.dropped;
         match delivery {
             Delivery::Acknowledged { doubtful } => {
@@ -441,11 +460,10 @@ impl<T: Exported> Exporter<T> {
             self.spool_under_way();
         }
         let mut lost = 0;
-        if let Some(under_way) = self.under_way.take().filter(|under_way| !under_way.is_on_disk) {
+        // A lane says what is under way; the next process tells what became of it.
+        if let (Some(under_way), None) = (self.under_way.take(), &self.lane) {
             lost += under_way.entry.records;
             self.dropped_numbered += under_way.entry.records;
-            let settled = self.lane.as_mut().map_or(Ok(()), Lane::settle_in_hand);
-            self.check(settled);
         }
         let before = self.stats().dropped();
         loop {

@@ -1,7 +1,8 @@
 //! Sends what earlier processes left in the spool, under their own instance ids, beside what is new.
 //!
 //! When all batches of an instance are done with, a last one without records tells the ledger what that instance had
-//! counted: what it dropped, what damage took, and what is known to have been in its memory when it ended.
+//! counted: what it dropped, what damage took, and what is known to have been in its memory when it ended. A batch that
+//! was under way and not on disk counts as dropped, unless the collector has it.
 
 use std::{io, sync::atomic::Ordering::Relaxed, time::Duration};
 
@@ -40,22 +41,26 @@ pub(crate) async fn send<T: Exported>(sending: Sending) {
 
 async fn send_lane<T: Exported>(sending: &Sending, mut lane: Lane, collectors: &mut Collectors) {
     let stats = T::stats(&sending.stats);
+    tell_what_was_in_hand::<T>(sending, &mut lane, collectors).await;
     let mut lost = 0;
     loop {
         let head = retry::<T, _>(sending, || lane.head()).await;
         lost += head.lost;
         let Some(entry) = head.entry else { break };
+        let mut refused = 0;
         match deliver::<T>(sending, &mut lane, collectors, &entry).await {
             Delivery::Acknowledged { doubtful } => {
                 stats.recovered.fetch_add(entry.records, Relaxed);
                 stats.doubtful.fetch_add(if doubtful { entry.records } else { 0 }, Relaxed);
             }
-            Delivery::Refused => lost += entry.records,
+            Delivery::Refused => refused = entry.records,
         }
-        retry::<T, _>(sending, || lane.finish_head()).await;
+        lost += refused;
+        count::<T>(sending, lane.settle(refused));
     }
     let state = lane.state().clone();
-    lost += state.in_memory();
+    let in_memory = state.in_memory();
+    lost += in_memory;
     stats.unrecovered.fetch_add(lost, Relaxed);
     if lost > 0 {
         tracing::error!(
@@ -66,9 +71,9 @@ async fn send_lane<T: Exported>(sending: &Sending, mut lane: Lane, collectors: &
         );
     }
     let numbers = Numbers {
-        sequence: state.sequence + 1,
+        sequence: state.sequence.saturating_add(1),
         offered: state.offered,
-        dropped: state.dropped + lost,
+        dropped: state.dropped.saturating_add(in_memory),
         numbered: state.numbered,
     };
     let last = entry::<T>(lane.instance(), numbers, &[]);
@@ -77,6 +82,28 @@ async fn send_lane<T: Exported>(sending: &Sending, mut lane: Lane, collectors: &
         stats.spool_errors.fetch_add(1, Relaxed);
         tracing::error!(%error, "a spool that was sent cannot be deleted; it will be sent again");
     }
+}
+
+/// Sends the number of the batch that was under way and is not on disk, without its records, and with counters that say
+/// that they were dropped. A collector that has taken the batch knows the number, and so does not hear it; all that
+/// follows says again what was dropped without them.
+async fn tell_what_was_in_hand<T: Exported>(sending: &Sending, lane: &mut Lane, collectors: &mut Collectors) {
+    let state = lane.state();
+    if state.in_hand == 0 {
+        return;
+    }
+    let (sequence, in_hand) = (state.in_hand_sequence, state.in_hand);
+    tracing::warn!(
+        records = in_hand,
+        instance = lane.instance(),
+        signal = T::SIGNAL,
+        "whether a batch was taken is not known"
+    );
+    let dropped = state.dropped.saturating_add(state.in_memory()).saturating_add(in_hand);
+    let numbers = Numbers { sequence, offered: state.offered, dropped, numbered: state.numbered };
+    let told = entry::<T>(lane.instance(), numbers, &[]);
+    deliver::<T>(sending, lane, collectors, &told).await;
+    count::<T>(sending, lane.settle(0));
 }
 
 /// Delivers a batch of a lane, and notes there whom it is sent to.
@@ -96,13 +123,18 @@ async fn deliver<T: Exported>(
             biased;
             Ok(()) = seen.changed() => {
                 let sent_to = seen.borrow_and_update().sent_to.clone();
-                if let Err(error) = lane.note_sent_to(&sent_to) {
-                    stats.spool_errors.fetch_add(1, Relaxed);
-                    tracing::error!(%error, "the spool failed");
-                }
+                count::<T>(sending, lane.note_sent_to(&sent_to));
             }
             delivery = &mut delivering => return delivery,
         }
+    }
+}
+
+/// Counts and logs an error after which it goes on: what could not be noted is sent again after the next start.
+fn count<T: Exported>(sending: &Sending, noted: io::Result<()>) {
+    if let Err(error) = noted {
+        T::stats(&sending.stats).spool_errors.fetch_add(1, Relaxed);
+        tracing::error!(%error, signal = T::SIGNAL, "the spool failed");
     }
 }
 

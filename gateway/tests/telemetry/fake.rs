@@ -90,10 +90,10 @@ impl Collector {
         }
     }
 
-    /// The sum of what each instance said last that it dropped.
+    /// The sum of what each instance said last that it dropped; what comes twice says nothing.
     fn dropped(&self) -> u64 {
         let mut told = std::collections::BTreeMap::new();
-        for batch in self.batches() {
+        for batch in self.stored() {
             let most = told.entry(batch.source.instance).or_insert(0);
             *most = batch.source.stamp.unwrap().dropped.max(*most);
         }

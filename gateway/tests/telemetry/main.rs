@@ -4,7 +4,7 @@
 
 mod fake;
 
-use std::{fs, net::TcpListener, time::Duration};
+use std::{fs, net::TcpListener, path::Path, time::Duration};
 
 use fake::{Behaviour, Collector, Gateway};
 use tempfile::TempDir;
@@ -70,14 +70,61 @@ async fn a_full_spool_drops_by_its_policy_and_counts_across_a_kill() {
         loop {
             let batches = collector.stored();
             let stored: usize = batches.iter().map(|batch| batch.records.len()).sum();
-            let last = batches.last().unwrap().source.stamp.unwrap();
-            if last.dropped >= 100 && last.offered == stored as u64 + last.dropped {
+            // Counters only grow: what was said once holds.
+            let stamps = batches.iter().map(|batch| batch.source.stamp.unwrap());
+            let (offered, dropped) = stamps
+                .fold((0, 0), |(offered, dropped), stamp| (stamp.offered.max(offered), stamp.dropped.max(dropped)));
+            if dropped >= 100 && offered == stored as u64 + dropped {
                 break;
             }
-            assert!(begun.elapsed() < Duration::from_secs(60), "{policy}: {last:?}, {stored} stored");
+            assert!(begun.elapsed() < Duration::from_secs(60), "{policy}: {offered}, {dropped}, {stored} stored");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         gateway.terminate().await;
+    }
+}
+
+#[tokio::test]
+async fn a_killed_gateway_that_found_the_spool_full_has_its_records_counted_and_none_that_was_taken_counts_as_dropped()
+{
+    for behaviour in [None, Some(Behaviour::Silent)] {
+        let (directory, mut servers, port) = (TempDir::new().unwrap(), JoinSet::new(), free_port());
+        let config = to(port, "spool_bytes = \"64KiB\"\ntimeout = \"300ms\"");
+        let first = Gateway::start(directory.path(), &config).await;
+        first.send(1_000).await;
+        until_noted(directory.path(), 1_000).await;
+        first.kill();
+        let collector = match behaviour {
+            Some(behaviour) => Some(Collector::start(&mut servers, port, behaviour).await),
+            None => None,
+        };
+        let second = Gateway::start(directory.path(), &config).await;
+        second.send(70).await;
+        until_noted(directory.path(), 70).await;
+        second.kill();
+        let third = Gateway::start(directory.path(), &config).await;
+        let collector = match collector {
+            Some(collector) => collector,
+            None => Collector::start(&mut servers, port, Behaviour::Takes).await,
+        };
+        collector.behave(Behaviour::Takes);
+        collector.until_balanced(1_070).await;
+        third.terminate().await;
+    }
+}
+
+/// Waits until a lane's state says that so many records were made.
+async fn until_noted(directory: &Path, offered: u64) {
+    let begun = std::time::Instant::now();
+    loop {
+        let lanes = fs::read_dir(directory.join("weir-data/spool")).unwrap();
+        let states: Vec<_> =
+            lanes.filter_map(|lane| fs::read_to_string(lane.unwrap().path().join("state")).ok()).collect();
+        if states.iter().any(|state| state.contains(&format!("\"offered\":{offered},"))) {
+            return;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(60), "{states:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 

@@ -5,7 +5,8 @@
 //! a process left behind; the next gateway on the directory adopts it and sends it under its own instance id.
 //!
 //! What always holds: batches leave in the order in which they came; a batch stays until it is done with; the lanes of
-//! one spool take no more bytes than their budget; a lane that is empty is not there.
+//! one spool take no more bytes than their budget; what is done with, and what of it is lost, is noted in one write; a
+//! lane whose source has nothing to send is not there.
 //!
 //! What survives: a batch that was appended survives the end of the process; it survives a power cut once it is synced,
 //! which is within [`SYNC_INTERVAL`] of its append, and when its segment is full. A torn tail is cut, and a damaged
@@ -187,7 +188,8 @@ impl Lane {
             let entry = entry?;
             let path = entry.path();
             let number = path.file_stem().and_then(|stem| stem.to_str()?.parse().ok());
-            if let (Some(number), true) = (number, path.extension().is_some_and(|extension| extension == SEGMENT)) {
+            // Other files are somebody else's.
+            if let Some(number) = number.filter(|number| path == lane.path(*number)) {
                 segments.push(Segment { number, bytes: entry.metadata()?.len(), numbered: 0, sequence: 0 });
             }
         }
@@ -197,7 +199,22 @@ impl Lane {
         if !is_state_known {
             lane.begin_at_the_first_batch()?;
         }
+        if lane.state.in_hand > 0 {
+            lane.number_the_last_batch()?;
+        }
         Ok(Some(lane))
+    }
+
+    /// A process that is killed between an append and its note leaves a batch that the state does not know. What is told
+    /// of a batch in hand is told before the others are read, and must not take their records for lost.
+    fn number_the_last_batch(&mut self) -> io::Result<()> {
+        let Some(last) = self.segments.back() else { return Ok(()) };
+        if let Some(mut reader) = Reader::open(&self.path(last.number), &self.instance)? {
+            while let Next::Entry(entry) = reader.next()? {
+                self.state.number(&entry);
+            }
+        }
+        Ok(())
     }
 
     /// Without a state, all that stands in the lane counts as not done.
@@ -217,6 +234,11 @@ impl Lane {
     /// Whose batches these are.
     pub(crate) fn instance(&self) -> &str {
         &self.instance
+    }
+
+    /// Whether no batch is on disk.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.segments.is_empty()
     }
 
     /// How far it has come.
@@ -259,10 +281,11 @@ impl Lane {
     }
 
     fn begin_segment(&mut self) -> io::Result<()> {
-        let number = self.segments.back().map_or(1, |last| last.number + 1);
+        let number = self.segments.back().map_or(1, |last| last.number.saturating_add(1));
         let path = self.path(number);
-        let writer = Writer::create(&path, &self.instance).inspect_err(|_| drop(fs::remove_file(&path)))?;
-        File::open(&self.directory)?.sync_all()?;
+        let created = Writer::create(&path, &self.instance)
+            .and_then(|writer| File::open(&self.directory)?.sync_all().map(|()| writer));
+        let writer = created.inspect_err(|_| drop(fs::remove_file(&path)))?;
         let bytes = writer.bytes();
         self.spool.used_bytes.fetch_add(bytes, Relaxed);
         self.segments.push_back(Segment {
@@ -312,8 +335,7 @@ impl Lane {
             match next {
                 Next::Entry(entry) if entry.sequence <= self.state.done_sequence => {}
                 Next::Entry(entry) => {
-                    let before = entry.numbered.saturating_sub(entry.records);
-                    let lost = before.saturating_sub(self.state.done_numbered);
+                    let lost = self.lose_before(entry.numbered.saturating_sub(entry.records));
                     self.state.number(&entry);
                     self.head = Some(entry.clone());
                     return Ok(Head { entry: Some(entry), lost });
@@ -326,9 +348,18 @@ impl Lane {
                 }
             }
         }
-        let lost = self.state.numbered.saturating_sub(self.state.done_numbered);
+        let lost = self.lose_before(self.state.numbered);
         self.state.finish(self.state.sequence, self.state.numbered);
         Ok(Head { entry: None, lost })
+    }
+
+    /// Counts as lost what is not done with before a batch that is there; gives how many records that was. The next
+    /// write of the state notes both at once.
+    fn lose_before(&mut self, numbered: u64) -> u64 {
+        let lost = numbered.saturating_sub(self.state.done_numbered);
+        self.state.done_numbered += lost;
+        self.state.lose(lost);
+        lost
     }
 
     /// Notes which collectors may have taken the head, before it is sent to one more.
@@ -340,45 +371,63 @@ impl Lane {
         self.state.write(&self.lock)
     }
 
-    /// Notes what was dropped beside the lane.
-    pub(crate) fn note_dropped(&mut self, offered: u64, dropped: u64, dropped_numbered: u64) -> io::Result<()> {
+    /// Notes what its source has counted: what was dropped beside the lane, and what waits in memory.
+    pub(crate) fn note_counts(&mut self, offered: u64, dropped: u64, dropped_numbered: u64) -> io::Result<()> {
         self.state.offered = self.state.offered.max(offered);
         self.state.dropped = self.state.dropped.max(dropped);
         self.state.dropped_numbered = self.state.dropped_numbered.max(dropped_numbered);
         self.state.write(&self.lock)
     }
 
-    /// The head is done with.
-    pub(crate) fn finish_head(&mut self) -> io::Result<()> {
-        let Some(entry) = self.head.take() else { return Ok(()) };
-        crash_point!("spool::sent");
+    /// Notes that a batch, the newest one, is under way and not in the lane: it is in the sender's hands alone.
+    pub(crate) fn note_in_hand(&mut self, entry: &Entry) -> io::Result<()> {
+        self.state.number(entry);
         self.state.finish(entry.sequence, entry.numbered);
+        self.state.take_in_hand(entry);
+        self.state.write(&self.lock)
+    }
+
+    /// The batch under way, which is the head or in the sender's hands, is done with; so many of its records are lost.
+    pub(crate) fn settle(&mut self, lost: u64) -> io::Result<()> {
+        if let Some(entry) = self.head.take() {
+            crash_point!("spool::sent");
+            self.state.finish(entry.sequence, entry.numbered);
+        } else {
+            self.state.in_hand = 0;
+        }
+        self.state.sent_to.clear();
+        self.state.lose(lost);
         self.state.write(&self.lock)
     }
 
     /// Drops the oldest segment that is full; gives the records lost by it, or none when there is no such segment.
     ///
     /// The head, which may be under way, is not among the lost: it is in the sender's hands alone from now on.
+    ///
+    /// # Errors
+    /// When the system refuses; the lane is as before.
     pub(crate) fn drop_oldest(&mut self) -> io::Result<Option<u64>> {
         if self.segments.len() < 2 {
             return Ok(None);
         }
         let Some(first) = self.segments.front() else { return Ok(None) };
-        let (path, sequence, numbered) = (self.path(first.number), first.sequence, first.numbered);
-        let mut before = self.state.done_numbered;
-        if let Some(head) = self.head.take() {
-            (before, self.state.in_hand) = (head.numbered, head.records);
+        let (path, mut state) = (self.path(first.number), self.state.clone());
+        let mut before = state.done_numbered;
+        if let Some(head) = &self.head {
+            before = head.numbered;
+            state.take_in_hand(head);
         }
-        self.remove_first(&path)?;
-        self.state.finish(sequence, numbered);
-        self.state.write(&self.lock)?;
-        Ok(Some(numbered.saturating_sub(before)))
-    }
-
-    /// What became of the batch that [`Self::drop_oldest`] left in the sender's hands is known.
-    pub(crate) fn settle_in_hand(&mut self) -> io::Result<()> {
-        self.state.in_hand = 0;
-        self.state.write(&self.lock)
+        let lost = first.numbered.saturating_sub(before);
+        state.finish(first.sequence, first.numbered);
+        state.lose(lost);
+        // Noted before it is done: a process that is killed between the two leaves batches that are done with.
+        state.write(&self.lock)?;
+        if let Err(error) = self.remove_first(&path) {
+            self.state.write(&self.lock)?;
+            return Err(error);
+        }
+        (self.state, self.head) = (state, None);
+        Ok(Some(lost))
     }
 
     fn remove_first(&mut self, path: &Path) -> io::Result<()> {

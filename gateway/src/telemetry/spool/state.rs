@@ -29,9 +29,12 @@ pub(crate) struct State {
     pub(crate) done_sequence: u64,
     /// Records in all batches up to that one.
     pub(crate) done_numbered: u64,
-    /// Records of a batch that is under way and no longer on disk, because the oldest were dropped.
+    /// Records of a batch that is under way and not on disk: it found no room, or the oldest were dropped.
     pub(crate) in_hand: u64,
-    /// Collectors that may have taken the batch after it.
+    /// The number of that batch.
+    #[serde(default)]
+    pub(crate) in_hand_sequence: u64,
+    /// Collectors that may have taken the batch in hand, or else the one after the last that is done with.
     pub(crate) sent_to: Vec<String>,
 }
 
@@ -48,13 +51,25 @@ impl State {
     pub(super) fn finish(&mut self, sequence: u64, numbered: u64) {
         self.done_sequence = sequence;
         self.done_numbered = numbered;
-        self.sent_to.clear();
     }
 
-    /// Records that were made, and are in no batch on disk and not dropped: they were in memory when this was written.
+    /// Adds that a batch is in the sender's hands alone.
+    pub(super) fn take_in_hand(&mut self, entry: &Entry) {
+        (self.in_hand, self.in_hand_sequence) = (entry.records, entry.sequence);
+    }
+
+    /// Adds that records of numbered batches are lost. It is written together with what says that they are done with: a
+    /// process that is killed between two writes would count them twice, or not at all.
+    pub(super) fn lose(&mut self, records: u64) {
+        self.dropped = self.dropped.saturating_add(records);
+        self.dropped_numbered = self.dropped_numbered.saturating_add(records);
+    }
+
+    /// Records that were made, and are in no numbered batch and not dropped: they were in memory when this was written.
     pub(crate) fn in_memory(&self) -> u64 {
         let not_numbered = self.dropped.saturating_sub(self.dropped_numbered);
-        self.offered.saturating_sub(self.numbered + not_numbered) + self.in_hand
+        let in_batches_or_dropped = self.numbered.saturating_add(not_numbered);
+        self.offered.saturating_sub(in_batches_or_dropped)
     }
 
     /// Reads the file; none when it does not hold what was written.
@@ -64,7 +79,15 @@ impl State {
         let line = bytes[..read].split(|byte| *byte == b'\n').next().unwrap_or_default();
         let Some((checksum, json)) = line.split_at_checked(8) else { return Ok(None) };
         let is_whole = format!("{:08x}", crc32c::crc32c(json)).as_bytes() == checksum;
-        Ok(if is_whole { serde_json::from_slice(json).ok() } else { None })
+        let state = if is_whole { serde_json::from_slice(json).ok() } else { None };
+        Ok(state.filter(Self::is_possible))
+    }
+
+    /// Whether its counters can have come about.
+    fn is_possible(&self) -> bool {
+        self.done_sequence <= self.sequence
+            && self.done_numbered <= self.numbered
+            && self.dropped_numbered <= self.dropped
     }
 
     /// Writes the file.
