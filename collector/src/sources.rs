@@ -11,6 +11,7 @@
 //! | leaves numbers out for longer | has them given up: counted as gaps, and refused if they come after all |
 //! | starts anew | is another source: its instance is another one |
 //! | is not heard of for longest | is forgotten when there are more than [`MOST_SOURCES`]; it would be taken for a new one |
+//! | told another collector in between | is counted from there: those numbers and counts are the other's |
 //! | counts backwards | adds nothing until it is beyond its highest count |
 //! | says what cannot be | is no source with identity: a number or a count beyond [`LARGEST_COUNT`], or a name longer than [`LONGEST_INSTANCE`]; its batches are taken at least once |
 //!
@@ -19,7 +20,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use serde_json::{Value, json};
-use weir_record::{BatchStamp, Source};
+use weir_record::{BatchStamp, Source, Told};
 
 use crate::Signal;
 
@@ -149,12 +150,20 @@ impl Sources {
 /// The stamp of a source that can be believed.
 fn stamp(source: &Source) -> Option<BatchStamp> {
     let stamp = source.stamp?;
-    let believed = [stamp.sequence, stamp.offered, stamp.dropped].iter().all(|count| *count <= LARGEST_COUNT);
+    let Told { sequence, offered, dropped } = stamp.elsewhere.unwrap_or_default();
+    let counts = [stamp.sequence, stamp.offered, stamp.dropped, offered, dropped];
+    let believed = counts.iter().all(|count| *count <= LARGEST_COUNT) && sequence <= stamp.sequence;
     (believed && source.instance.len() <= LONGEST_INSTANCE).then_some(stamp)
 }
 
 impl Taken {
     fn take(&mut self, stamp: BatchStamp, most_ahead: usize) -> Growth {
+        if let Some(told) = stamp.elsewhere {
+            // The numbers up to there are another collector's, and so are their counts.
+            self.offered = self.offered.max(told.offered);
+            self.dropped = self.dropped.max(told.dropped);
+            self.through = self.through.max(told.sequence.min(stamp.sequence.saturating_sub(1)));
+        }
         let mut growth = Growth {
             offered: stamp.offered.saturating_sub(self.offered),
             dropped: stamp.dropped.saturating_sub(self.dropped),
@@ -192,8 +201,34 @@ mod tests {
     use super::*;
 
     fn source(instance: &str, sequence: u64) -> Source {
-        let stamp = BatchStamp { sequence, offered: sequence * 10, dropped: sequence, doubtful: false };
+        let stamp =
+            BatchStamp { sequence, offered: sequence * 10, dropped: sequence, doubtful: false, elsewhere: None };
         Source { service: "s".into(), instance: instance.into(), stamp: Some(stamp) }
+    }
+
+    #[test]
+    fn a_source_that_goes_from_collector_to_collector_is_counted_once_in_all() {
+        // Ten batches, each to one of two collectors; which one gets the number tells the rest.
+        for choice in 0..1_u32 << 10 {
+            let mut collectors = [Sources::default(), Sources::default()];
+            let (mut growth, mut last) = (Growth::default(), None);
+            for sequence in 1..=10 {
+                let which = usize::from(choice >> (sequence - 1) & 1 == 1);
+                let mut batch = source("a", sequence);
+                if let (Some((other, told)), Some(stamp)) = (last, &mut batch.stamp) {
+                    stamp.elsewhere = (other != which).then_some(told);
+                }
+                assert!(!collectors[which].is_taken(Signal::Logs, &batch));
+                let grown = collectors[which].take(Signal::Logs, &batch);
+                assert!(collectors[which].is_taken(Signal::Logs, &batch));
+                growth.offered += grown.offered;
+                growth.dropped += grown.dropped;
+                growth.gaps += grown.gaps;
+                last = Some((which, Told { sequence, offered: sequence * 10, dropped: sequence }));
+            }
+            assert_eq!(growth, Growth { offered: 100, dropped: 10, gaps: 0 });
+            assert!(collectors.iter().flat_map(|sources| sources.known.values()).all(|taken| taken.ahead.is_empty()));
+        }
     }
 
     proptest! {

@@ -22,6 +22,12 @@ pub const RECORDS_OFFERED: &str = "weir.records.offered";
 pub const RECORDS_DROPPED: &str = "weir.records.dropped";
 /// Whether another collector, which never answered, may have kept the batch too.
 pub const BATCH_DOUBTFUL: &str = "weir.batch.doubtful";
+/// Number of the last batch that another collector acknowledged.
+pub const ELSEWHERE_SEQUENCE: &str = "weir.elsewhere.sequence";
+/// What that batch told as [`RECORDS_OFFERED`].
+pub const ELSEWHERE_OFFERED: &str = "weir.elsewhere.offered";
+/// What that batch told as [`RECORDS_DROPPED`].
+pub const ELSEWHERE_DROPPED: &str = "weir.elsewhere.dropped";
 
 // Record and span, by OpenTelemetry's conventions.
 /// Route template.

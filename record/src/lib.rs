@@ -19,5 +19,5 @@ mod span;
 pub use access::AccessRecord;
 pub use ids::{ParseIdError, SpanId, TraceId};
 pub use outcome::{CacheStatus, Outcome, ThrottleScope, UnknownName};
-pub use source::{Batch, BatchStamp, Source};
+pub use source::{Batch, BatchStamp, Source, Told};
 pub use span::{Span, SpanKind, SpanStatus};

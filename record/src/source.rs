@@ -23,6 +23,20 @@ pub struct BatchStamp {
     pub dropped: u64,
     /// Whether the batch was sent to another collector before, which never answered: it may have kept it too.
     pub doubtful: bool,
+    /// What the source told another collector before this batch, which acknowledged it: the one that gets this batch counts
+    /// from there, so that the sum over all collectors is what the source has counted.
+    pub elsewhere: Option<Told>,
+}
+
+/// What a batch told of its source.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Told {
+    /// Number of the batch.
+    pub sequence: u64,
+    /// Its [`BatchStamp::offered`].
+    pub offered: u64,
+    /// Its [`BatchStamp::dropped`].
+    pub dropped: u64,
 }
 
 /// Records of one source, in one message.

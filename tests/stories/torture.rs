@@ -255,7 +255,7 @@ impl Sender {
 
     async fn send(&self, url: &str, sequence: u64) -> anyhow::Result<()> {
         let offered = sequence * RECORDS as u64;
-        let stamp = BatchStamp { sequence, offered, dropped: 0, doubtful: false };
+        let stamp = BatchStamp { sequence, offered, dropped: 0, doubtful: false, elsewhere: None };
         let source = Source { service: "torture".into(), instance: self.instance.clone(), stamp: Some(stamp) };
         // Half of them late: what maintenance merges, and makes minutes of, while more of it comes.
         let late = if sequence.is_multiple_of(2) { LATE } else { Duration::ZERO };

@@ -10,7 +10,7 @@ use crate::{Signal, sources::Sources, writer::take};
 const NOW: i64 = 1_700_000_000_000_000;
 
 fn message(sequence: u64, records: usize) -> Message {
-    let stamp = BatchStamp { sequence, offered: 0, dropped: 0, doubtful: false };
+    let stamp = BatchStamp { sequence, offered: 0, dropped: 0, doubtful: false, elsewhere: None };
     let source = Source { service: "s".into(), instance: "i".into(), stamp: Some(stamp) };
     let records: Vec<_> = (0..records)
         .map(|index| AccessRecord { request_id: format!("{sequence}-{index}"), ..Default::default() })

@@ -74,7 +74,8 @@ impl Senders {
 
 /// The bytes of a batch: always the same.
 pub(super) fn body((sender, number): Batch) -> Bytes {
-    let stamp = BatchStamp { sequence: number, offered: number * RECORDS, dropped: 0, doubtful: false };
+    let stamp =
+        BatchStamp { sequence: number, offered: number * RECORDS, dropped: 0, doubtful: false, elsewhere: None };
     let source = Source { service: "s".into(), instance: format!("sender {sender}"), stamp: Some(stamp) };
     let records: Vec<_> = (0..RECORDS)
         .map(|record| AccessRecord { request_id: format!("{sender}-{number}-{record}"), ..Default::default() })

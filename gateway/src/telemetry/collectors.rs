@@ -27,11 +27,13 @@ use tokio::{
 use tokio_rustls::client::TlsStream;
 use tonic::transport::{Channel, Endpoint};
 use tower::service_fn;
+use weir_record::{Told, otlp};
 use weir_station::credentials::Credentials;
 
 use super::{
     export::{Exported, Sending},
     grpc::{self, SendError},
+    spool::Entry,
 };
 use crate::config::TelemetryConfig;
 
@@ -69,11 +71,15 @@ pub(super) struct Collectors {
     config: TelemetryConfig,
     credentials: Arc<Credentials>,
     home: Option<(SocketAddr, Channel)>,
+    /// Who acknowledged the last batch, of which instance, and what it told.
+    told: Option<(SocketAddr, String, Told)>,
 }
 
 /// A batch on its way.
 struct Parcel {
     body: Bytes,
+    /// What another collector than this one was told before.
+    told: Option<(SocketAddr, Told)>,
     /// Collectors that may have taken it, the last one last.
     sent_to: Vec<SocketAddr>,
     /// Since when the last of them owes an answer.
@@ -83,27 +89,33 @@ struct Parcel {
 impl Collectors {
     /// None is asked before there is something to send.
     pub(super) fn new(sending: &Sending) -> Self {
-        Self { config: sending.config.clone(), credentials: Arc::clone(&sending.credentials), home: None }
+        Self { config: sending.config.clone(), credentials: Arc::clone(&sending.credentials), home: None, told: None }
     }
 
-    /// Delivers a batch, however long it takes. `sent_to` are collectors that an earlier process sent it to.
+    /// Delivers a batch of an instance, however long it takes. `sent_to` are collectors that an earlier process sent it to.
     pub(super) async fn deliver<T: Exported>(
         &mut self,
-        body: Bytes,
+        instance: &str,
+        entry: &Entry,
         sent_to: &[String],
         progress: &watch::Sender<Progress>,
         resent: &AtomicU64,
     ) -> Delivery {
         let sent_to: Vec<_> = sent_to.iter().filter_map(|address| address.parse().ok()).collect();
         let unanswered_since = (!sent_to.is_empty()).then(Instant::now);
-        let mut parcel = Parcel { body, sent_to, unanswered_since };
+        let told = self.told.as_ref().filter(|told| told.1 == instance).map(|told| (told.0, told.2));
+        let mut parcel = Parcel { body: entry.body.clone(), told, sent_to, unanswered_since };
         let mut pause = FIRST_PAUSE;
         let mut is_first = true;
         loop {
             let mut asked = Duration::ZERO;
             for (origin, address) in self.candidates(&mut parcel, is_first).await {
                 match self.offer::<T>(&mut parcel, &origin, address, progress).await {
-                    Ok(doubtful) => return Delivery::Acknowledged { doubtful },
+                    Ok(doubtful) => {
+                        let Entry { sequence, offered, dropped, .. } = *entry;
+                        self.told = Some((address, instance.to_owned(), Told { sequence, offered, dropped }));
+                        return Delivery::Acknowledged { doubtful };
+                    }
                     Err(error) => {
                         progress.send_if_modified(|progress| !std::mem::replace(&mut progress.is_troubled, true));
                         tracing::warn!(collector = %address, %error, "a collector did not take a batch");
@@ -175,7 +187,10 @@ impl Collectors {
             // Whoever keeps the batch on disk notes it there before the batch goes out.
             yield_now().await;
         }
-        let body = if doubtful { T::mark_doubtful(&parcel.body) } else { parcel.body.clone() };
+        let mut marks: Vec<_> = doubtful.then(otlp::doubtful_mark).into_iter().collect();
+        let elsewhere = parcel.told.filter(|told| told.0 != address).map(|told| told.1);
+        marks.extend(elsewhere.into_iter().flat_map(otlp::elsewhere_marks));
+        let body = if marks.is_empty() { parcel.body.clone() } else { T::mark(&parcel.body, &marks) };
         let request = grpc::request(body, self.credentials.authorization());
         let sent = grpc::send(&channel, T::METHOD, request, self.config.timeout).await;
         match &sent {

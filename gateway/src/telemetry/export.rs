@@ -25,7 +25,7 @@ use std::{
 use bytes::Bytes;
 use opentelemetry_proto::tonic::{
     collector::{logs::v1::ExportLogsServiceRequest, trace::v1::ExportTraceServiceRequest},
-    common::v1::{AnyValue, KeyValue, any_value::Value},
+    common::v1::KeyValue,
     resource::v1::Resource,
 };
 use prost::Message;
@@ -62,8 +62,8 @@ pub(crate) trait Exported: Sized + Send + 'static {
     const METHOD: &'static str;
     /// The protobuf of a message.
     fn encode(source: &Source, records: &[Self]) -> Vec<u8>;
-    /// The same message, with the mark that another collector may have taken it.
-    fn mark_doubtful(message: &Bytes) -> Bytes;
+    /// The same message, with these marks on its source.
+    fn mark(message: &Bytes, marks: &[KeyValue]) -> Bytes;
     /// The counters of the signal.
     fn stats(stats: &Stats) -> &SignalStats;
 }
@@ -76,10 +76,10 @@ impl Exported for AccessRecord {
         otlp::encode_logs(source, records)
     }
 
-    fn mark_doubtful(message: &Bytes) -> Bytes {
+    fn mark(message: &Bytes, marks: &[KeyValue]) -> Bytes {
         // Bytes that are no message are the collector's to refuse.
         let Ok(mut marked) = ExportLogsServiceRequest::decode(&message[..]) else { return message.clone() };
-        marked.resource_logs.iter_mut().for_each(|group| doubt(&mut group.resource));
+        marked.resource_logs.iter_mut().for_each(|group| mark(&mut group.resource, marks));
         marked.encode_to_vec().into()
     }
 
@@ -96,10 +96,10 @@ impl Exported for Span {
         otlp::encode_traces(source, records)
     }
 
-    fn mark_doubtful(message: &Bytes) -> Bytes {
+    fn mark(message: &Bytes, marks: &[KeyValue]) -> Bytes {
         // Bytes that are no message are the collector's to refuse.
         let Ok(mut marked) = ExportTraceServiceRequest::decode(&message[..]) else { return message.clone() };
-        marked.resource_spans.iter_mut().for_each(|group| doubt(&mut group.resource));
+        marked.resource_spans.iter_mut().for_each(|group| mark(&mut group.resource, marks));
         marked.encode_to_vec().into()
     }
 
@@ -108,16 +108,14 @@ impl Exported for Span {
     }
 }
 
-fn doubt(resource: &mut Option<Resource>) {
-    let value = Some(AnyValue { value: Some(Value::BoolValue(true)) });
-    let mark = KeyValue { key: keys::BATCH_DOUBTFUL.to_owned(), value, ..Default::default() };
-    resource.get_or_insert_default().attributes.push(mark);
+fn mark(resource: &mut Option<Resource>, marks: &[KeyValue]) {
+    resource.get_or_insert_default().attributes.extend_from_slice(marks);
 }
 
 /// A message of an instance with this number and these counters.
 pub(super) fn entry<T: Exported>(instance: &str, numbers: Numbers, records: &[T]) -> Entry {
     let Numbers { sequence, offered, dropped, numbered } = numbers;
-    let stamp = BatchStamp { sequence, offered, dropped, doubtful: false };
+    let stamp = BatchStamp { sequence, offered, dropped, doubtful: false, elsewhere: None };
     let source = Source { service: SERVICE.to_owned(), instance: instance.to_owned(), stamp: Some(stamp) };
     let body = Bytes::from(T::encode(&source, records));
     Entry { sequence, records: records.len() as u64, offered, dropped, numbered, body }
@@ -370,11 +368,12 @@ impl<T: Exported> Exporter<T> {
 
     fn send(&mut self, entry: Entry, is_on_disk: bool, sent_to: &[String]) {
         let Some(mut collectors) = self.collectors.take() else { return };
-        let (body, stats, sent_to) = (entry.body.clone(), Arc::clone(&self.sending.stats), sent_to.to_vec());
+        let (stats, sent_to) = (Arc::clone(&self.sending.stats), sent_to.to_vec());
+        let (instance, sent) = (self.sending.instance.clone(), entry.clone());
         let (progress, seen) = watch::channel(Progress::default());
         let delivering = Box::pin(async move {
             let resent = &T::stats(&stats).resent_batches;
-            let delivery = collectors.deliver::<T>(body, &sent_to, &progress, resent).await;
+            let delivery = collectors.deliver::<T>(&instance, &sent, &sent_to, &progress, resent).await;
             (collectors, delivery)
         });
         let slow_at = Instant::now() + SLOW;

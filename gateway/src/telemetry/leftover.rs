@@ -116,7 +116,8 @@ async fn deliver<T: Exported>(
     let stats = T::stats(&sending.stats);
     let (progress, mut seen) = watch::channel(Progress::default());
     let sent_to = lane.state().sent_to.clone();
-    let delivering = collectors.deliver::<T>(entry.body.clone(), &sent_to, &progress, &stats.resent_batches);
+    let instance = lane.instance().to_owned();
+    let delivering = collectors.deliver::<T>(&instance, entry, &sent_to, &progress, &stats.resent_batches);
     tokio::pin!(delivering);
     loop {
         tokio::select! {

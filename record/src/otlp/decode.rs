@@ -14,7 +14,7 @@ use super::{
     value::{as_integer, attributes_to_json, into_text},
     walk::{ROW_BYTES, Rejection},
 };
-use crate::{Batch, BatchStamp, Source, Span, SpanId, SpanKind, SpanStatus, TraceId, keys};
+use crate::{Batch, BatchStamp, Source, Span, SpanId, SpanKind, SpanStatus, Told, TraceId, keys};
 
 pub(super) fn resource_spans(message: ResourceSpans, budget: &mut usize) -> Spans {
     let origin = Origin::read(message.resource);
@@ -61,6 +61,7 @@ impl Origin {
     pub(super) fn read(resource: Option<Resource>) -> Self {
         let mut origin = Self { source: Source::default(), environment: None, attributes: BTreeMap::new() };
         let (mut sequence, mut offered, mut dropped, mut doubtful) = (None, None, None, false);
+        let mut elsewhere = Told::default();
         for (key, value) in pairs(resource.unwrap_or_default().attributes) {
             match key.as_str() {
                 keys::SERVICE_NAME => origin.source.service = into_text(value),
@@ -70,6 +71,9 @@ impl Origin {
                 keys::RECORDS_OFFERED => offered = as_integer(&value),
                 keys::RECORDS_DROPPED => dropped = as_integer(&value),
                 keys::BATCH_DOUBTFUL => doubtful = matches!(value, Value::BoolValue(true)),
+                keys::ELSEWHERE_SEQUENCE => elsewhere.sequence = as_integer(&value).unwrap_or(0),
+                keys::ELSEWHERE_OFFERED => elsewhere.offered = as_integer(&value).unwrap_or(0),
+                keys::ELSEWHERE_DROPPED => elsewhere.dropped = as_integer(&value).unwrap_or(0),
                 _ => drop(origin.attributes.insert(key, into_text(value))),
             }
         }
@@ -79,6 +83,7 @@ impl Origin {
             offered: offered.unwrap_or(0),
             dropped: dropped.unwrap_or(0),
             doubtful,
+            elsewhere: (elsewhere.sequence > 0).then_some(elsewhere),
         });
         origin
     }

@@ -9,7 +9,7 @@ use opentelemetry_proto::tonic::{
 };
 
 use super::value::{attribute, integer_attribute, text_attribute};
-use crate::{AccessRecord, CacheStatus, Source, Span, SpanKind, SpanStatus, keys};
+use crate::{AccessRecord, CacheStatus, Source, Span, SpanKind, SpanStatus, Told, keys};
 
 pub(super) fn logs(source: &Source, records: &[AccessRecord]) -> ExportLogsServiceRequest {
     let scope_logs =
@@ -44,10 +44,27 @@ fn resource(source: &Source) -> Resource {
         attributes.push(integer_attribute(keys::RECORDS_OFFERED, stamp.offered));
         attributes.push(integer_attribute(keys::RECORDS_DROPPED, stamp.dropped));
         if stamp.doubtful {
-            attributes.push(attribute(keys::BATCH_DOUBTFUL, Value::BoolValue(true)));
+            attributes.push(doubtful_mark());
         }
+        attributes.extend(stamp.elsewhere.into_iter().flat_map(elsewhere_marks));
     }
     Resource { attributes, ..Default::default() }
+}
+
+/// The attribute of a resource whose batch is [`doubtful`](crate::BatchStamp::doubtful).
+#[must_use]
+pub fn doubtful_mark() -> KeyValue {
+    attribute(keys::BATCH_DOUBTFUL, Value::BoolValue(true))
+}
+
+/// The attributes of a resource that tell what another collector was [told](crate::BatchStamp::elsewhere).
+#[must_use]
+pub fn elsewhere_marks(told: Told) -> [KeyValue; 3] {
+    [
+        integer_attribute(keys::ELSEWHERE_SEQUENCE, told.sequence),
+        integer_attribute(keys::ELSEWHERE_OFFERED, told.offered),
+        integer_attribute(keys::ELSEWHERE_DROPPED, told.dropped),
+    ]
 }
 
 /// Attributes under construction: what a record does not say is not written.

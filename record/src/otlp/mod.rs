@@ -17,6 +17,7 @@ mod view;
 mod walk;
 mod wire;
 
+pub use encode::{doubtful_mark, elsewhere_marks};
 use opentelemetry_proto::tonic::collector::{logs::v1::ExportLogsServiceRequest, trace::v1::ExportTraceServiceRequest};
 use prost::Message;
 pub use sources::sources;

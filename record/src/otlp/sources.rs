@@ -40,7 +40,7 @@ mod tests {
         let source = |sequence| Source {
             service: "weir-gateway".into(),
             instance: "i".into(),
-            stamp: Some(BatchStamp { sequence, offered: 7, dropped: 1, doubtful: sequence == 2 }),
+            stamp: Some(BatchStamp { sequence, offered: 7, dropped: 1, doubtful: sequence == 2, elsewhere: None }),
         };
         let mut logs = otlp::encode_logs(&source(1), &[AccessRecord::default()]);
         logs.extend(otlp::encode_logs(&source(2), &[]));

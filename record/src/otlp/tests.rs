@@ -19,9 +19,10 @@ fn attributes() -> impl Strategy<Value = BTreeMap<String, String>> {
 }
 
 prop_compose! {
-    fn source()(service in name(), instance in "[a-z0-9-]{1,36}", stamp in any::<Option<(u32, u32, u32, bool)>>()) -> Source {
-        let stamp = stamp.map(|(sequence, offered, dropped, doubtful)| BatchStamp {
+    fn source()(service in name(), instance in "[a-z0-9-]{1,36}", stamp in any::<Option<(u32, u32, u32, bool, Option<(u32, u32)>)>>()) -> Source {
+        let stamp = stamp.map(|(sequence, offered, dropped, doubtful, told)| BatchStamp {
             sequence: sequence.into(), offered: offered.into(), dropped: dropped.into(), doubtful,
+            elsewhere: told.map(|(offered, dropped)| Told { sequence: 7, offered: offered.into(), dropped: dropped.into() }),
         });
         Source { service, instance, stamp }
     }
