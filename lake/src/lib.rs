@@ -34,4 +34,4 @@ pub use schema::{PARTITION_COLUMN, Table};
 pub use sketch::{HIGHEST_LATENCY_US, LOWEST_LATENCY_US, Sketch, SketchError};
 pub use snapshot::{LiveFile, LiveFiles, TableSnapshot};
 pub use store::{OpenError, S3Options, StoreConfig};
-pub use table::{Append, CommitError, LakeTable, ReadError};
+pub use table::{Append, CommitError, LakeTable, ReadError, Writer};
