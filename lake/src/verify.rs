@@ -40,7 +40,11 @@ pub async fn files(table: &LakeTable) -> Result<FilesVerified, ReadError> {
         }
     }
     let mut looked = stream::iter(snapshot.files().iter())
-        .map(|file| difference(table.store().as_ref(), &file.path, file.size_bytes))
+        .map(|file| async move {
+            let found = difference(table.store().as_ref(), &file.path, file.size_bytes).await;
+            let difference = found.unwrap_or_else(|error| Some(error.to_string()));
+            difference.map(|difference| format!("{}: {difference}", file.path))
+        })
         .buffered(REQUESTS_AT_ONCE);
     while let Some(difference) = looked.next().await {
         verified.difference = verified.difference.or(difference);
@@ -48,16 +52,17 @@ pub async fn files(table: &LakeTable) -> Result<FilesVerified, ReadError> {
     Ok(verified)
 }
 
-/// What is wrong with a data file, in words that begin with its path; nothing when it is as it was written.
-pub async fn difference(store: &dyn ObjectStore, path: &Path, size_bytes: u64) -> Option<String> {
-    let found = async {
-        match store.head(path).await?.size {
-            size if size == size_bytes => checksum::difference(store, path, size_bytes).await,
-            size => Ok(Some(format!("it has {size} bytes, not {size_bytes}"))),
-        }
-    };
-    match found.await {
-        Ok(difference) => difference.map(|difference| format!("{path}: {difference}")),
-        Err(error) => Some(format!("{path}: {error}")),
+/// What is wrong with a data file, in words; nothing when it is as it was written.
+///
+/// # Errors
+/// When the store does not give it.
+pub async fn difference(
+    store: &dyn ObjectStore,
+    path: &Path,
+    size_bytes: u64,
+) -> Result<Option<String>, object_store::Error> {
+    match store.head(path).await?.size {
+        size if size == size_bytes => checksum::difference(store, path, size_bytes).await,
+        size => Ok(Some(format!("it has {size} bytes, not {size_bytes}"))),
     }
 }

@@ -69,6 +69,11 @@ impl Lives {
         if let Some(oldest) = lives.iter().position(|life| in_tables.contains(&life.number)) {
             lives.drain(..oldest);
         }
+        if lives.is_empty() {
+            // It was believed; from here on it is known.
+            let known = in_tables.iter().enumerate().filter(|(index, number)| !in_tables[..*index].contains(number));
+            lives.extend(known.map(|(_, number)| Life { number: *number, first_free }));
+        }
         lives.push(Life { number, first_free });
         lives.drain(..lives.len().saturating_sub(MOST_LIVES));
     }
@@ -115,7 +120,17 @@ mod tests {
         {
             assert_eq!(lives.have_committed(number, Position::new(position)), expected, "{number} at {position}");
         }
-        assert!(Lives::default().have_committed(10, Position::new(1)));
+    }
+
+    #[test]
+    fn a_log_without_memory_of_its_lives_is_believed_and_takes_those_of_the_tables_for_its_own() {
+        let mut lives = Lives::default();
+        assert!(lives.have_committed(10, Position::new(1)));
+        lives.begin(7, Position::new(5), &[10, 11, 10]);
+        for (number, position, expected) in [(10, 4, true), (11, 4, true), (11, 5, false), (7, 9, true), (12, 1, false)]
+        {
+            assert_eq!(lives.have_committed(number, Position::new(position)), expected, "{number} at {position}");
+        }
     }
 
     #[test]

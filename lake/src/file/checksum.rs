@@ -107,3 +107,60 @@ fn digits(bytes: &[u8]) -> Option<usize> {
     let place = bytes.windows(mark.len()).rposition(|window| window == mark)? + mark.len();
     (place + ZEROS.len() <= bytes.len()).then_some(place)
 }
+
+#[cfg(test)]
+mod tests {
+    use object_store::{PutPayload, memory::InMemory};
+    use weir_record::AccessRecord;
+
+    use super::*;
+    use crate::{Lake, StoreConfig, Table, requests, verify};
+
+    /// A file as a flush writes it: its bytes and its name.
+    async fn written() -> (Vec<u8>, Path) {
+        let directory = tempfile::tempdir().unwrap();
+        let lake = Lake::open(&StoreConfig::local(&directory)).await.unwrap();
+        let table = lake.table(Table::Requests);
+        // The key itself among the values, which stand in the footer too, as statistics.
+        let record = |index: u64| AccessRecord {
+            request_id: fastrand::u128(..).to_string(),
+            route: format!("weir.crc32c\u{18}\u{8}0123456{index}"),
+            ..AccessRecord::default()
+        };
+        let rows = requests::batch(&(0..200).map(record).collect::<Vec<_>>(), "gateway", 0);
+        table.append(&[rows], "w", 1).await.unwrap();
+        let snapshot = table.snapshot().await.unwrap();
+        let file = snapshot.files().iter().next().unwrap();
+        let bytes = lake.store().get(&file.path).await.unwrap().bytes().await.unwrap();
+        (bytes.into(), Path::from(file.path.filename().unwrap()))
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_bit_that_flips_anywhere_in_a_file_and_a_file_cut_anywhere_are_found() {
+        let (bytes, path) = written().await;
+        let (store, size_bytes) = (InMemory::new(), bytes.len() as u64);
+        let found = async |bytes: Vec<u8>| {
+            store.put(&path, PutPayload::from(bytes)).await.unwrap();
+            verify::difference(&store, &path, size_bytes).await.unwrap()
+        };
+        assert_eq!(found(bytes.clone()).await, None);
+        for place in 0..bytes.len() {
+            let mut damaged = bytes.clone();
+            damaged[place] ^= 1 << (place % 8);
+            let difference = found(damaged).await.unwrap_or_else(|| panic!("byte {place}"));
+            assert!(difference.starts_with("it is damaged"), "byte {place}: {difference}");
+        }
+        for length in (0..bytes.len()).step_by(7) {
+            let difference = found(bytes[..length].to_vec()).await.unwrap();
+            assert_eq!(difference, format!("it has {length} bytes, not {size_bytes}"));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_file_of_before_there_were_checksums_is_compared_by_its_size_alone() {
+        let (store, path) = (InMemory::new(), Path::from("date=2026-11-23/part-1.zstd.parquet"));
+        store.put(&path, "PAR1 PAR1".into()).await.unwrap();
+        assert_eq!(verify::difference(&store, &path, 9).await.unwrap(), None);
+        assert!(verify::difference(&store, &path, 8).await.unwrap().is_some());
+    }
+}

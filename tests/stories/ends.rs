@@ -1,0 +1,90 @@
+//! SIGTERM in every phase of a collector's life: it ends in order, with the exit code that is promised, or at once when it is told
+//! twice; nothing acknowledged is lost, and nothing counted twice (I1, I2, I3).
+
+use std::{fs, time::Duration};
+
+use weir_tests::{Exit, Process};
+
+use crate::torture::{Round, listening};
+
+/// Phases, and the point of the code that makes each long enough to be met.
+const PHASES: [(&str, &str); 6] = [
+    ("messages arrive", ""),
+    ("a message is written", "wal::written=sleep(10)"),
+    ("a flush is between two tables", "flush::table_committed=sleep(40)"),
+    ("a commit is made", "lake::files_stored=sleep(20)"),
+    ("the log lets go", "wal::segments_deleted=sleep(40)"),
+    ("files are merged", "maintain::outputs_stored=sleep(100)"),
+];
+
+/// As a shell tells of a process that SIGTERM ended.
+const TOLD_TWICE: i32 = 128 + 15;
+
+async fn told_twice(collector: Process, pause: Duration) -> Exit {
+    collector.signal("TERM").unwrap();
+    tokio::time::sleep(pause).await;
+    // It may have ended by then, in order.
+    let _ = collector.signal("TERM");
+    collector.wait().await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_collector_that_is_asked_to_end_in_any_phase_ends_in_order_and_loses_nothing() {
+    for (seed, (phase, points)) in (0..).zip(PHASES) {
+        let mut round = Round::new(seed);
+        for life in 0..3 {
+            let mut collector = round.start_with(points).unwrap();
+            let url = listening(&mut collector).await.unwrap().unwrap();
+            let moment = Duration::from_millis(round.dice.u64(1..250));
+            round.send_for(moment, &url).await;
+            let exit = match life {
+                1 => told_twice(collector, Duration::from_millis(round.dice.u64(0..30))).await,
+                _ => collector.terminate().await.unwrap(),
+            };
+            let expected = exit.code == Some(0) || (life == 1 && exit.code == Some(TOLD_TWICE));
+            assert!(expected, "while {phase}, life {life}: {:?} {}", exit.code, exit.stderr);
+        }
+        round.finish().await.unwrap_or_else(|error| panic!("while {phase}: {error:#}"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_collector_that_is_asked_to_end_while_its_store_is_away_keeps_all_in_its_log() {
+    let round = Round::new(7);
+    let configuration = round.directory.path().join("weir.toml");
+    let patient = fs::read_to_string(&configuration).unwrap();
+    fs::write(&configuration, patient.replace("[maintenance]", "shutdown_deadline = \"2s\"\n[maintenance]")).unwrap();
+    let log = round.directory.path().join("data/tables/requests/_delta_log");
+    let away = log.with_file_name("away");
+    let mut collector = round.start_with("").unwrap();
+    let url = listening(&mut collector).await.unwrap().unwrap();
+    // What is no directory takes no commit.
+    fs::rename(&log, &away).unwrap();
+    fs::write(&log, "").unwrap();
+    round.send_for(Duration::from_secs(2), &url).await;
+    let exit = collector.terminate().await.unwrap();
+    assert_eq!(exit.code, Some(1), "{}", exit.stderr);
+    let kept = "it is kept in the write-ahead log and will be committed after the next start";
+    assert!(exit.stderr.contains(kept), "{}", exit.stderr);
+
+    // The same for one that has never seen its store, and for one that is told twice.
+    let mut collector = round.start_with("").unwrap();
+    listening(&mut collector).await.unwrap().unwrap();
+    let exit = collector.terminate().await.unwrap();
+    assert!(exit.code == Some(1) && exit.stderr.contains(kept), "{:?} {}", exit.code, exit.stderr);
+    let mut collector = round.start_with("").unwrap();
+    listening(&mut collector).await.unwrap().unwrap();
+    assert_eq!(told_twice(collector, Duration::from_millis(50)).await.code, Some(TOLD_TWICE));
+
+    fs::write(&configuration, patient).unwrap();
+    fs::remove_file(&log).unwrap();
+    fs::rename(&away, &log).unwrap();
+    // Asked to end as soon as it is there, while it reads what its log holds.
+    for _ in 0..3 {
+        let mut collector = round.start_with("flush::table_committed=sleep(20)").unwrap();
+        listening(&mut collector).await.unwrap().unwrap();
+        let exit = collector.terminate().await.unwrap();
+        assert_eq!(exit.code, Some(0), "{}", exit.stderr);
+    }
+    round.finish().await.unwrap();
+}
