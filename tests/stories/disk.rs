@@ -136,20 +136,20 @@ async fn an_fsync_that_fails_ends_the_process_and_loses_nothing_that_was_acknowl
     assert!(stored == answered || stored == answered + RECORDS as u64, "{stored} stored, {answered} acknowledged");
 }
 
-/// A collector whose log's system calls fail in this way from the 30th on, once.
+/// A collector whose log's first segment refuses its tenth call of this kind.
 async fn assert_ends_when(call: &str, error: &str, reason: &str) {
     let directory = TempDir::new().unwrap();
     let wal = directory.path().join("data/wal");
     configure(directory.path(), &wal, "");
     let segment = wal.join("00000000000000000001.wal");
-    let (traced, injected) = (format!("trace={call}"), format!("inject={call}:error={error}:when=30"));
+    let (traced, injected) = (format!("trace={call}"), format!("inject={call}:error={error}:when=10"));
     let injected = ["-f", "-o", "/dev/null", "-P", segment.to_str().unwrap(), "-e", &traced, "-e", &injected];
     let arguments = ["collector", "--config", "weir.toml"];
     let traced = [&injected[..], &[WEIR], &arguments].concat();
     let mut collector = Process::start("strace", "collector", directory.path(), &traced).unwrap();
     let url = listening(&mut collector).await.unwrap().unwrap();
     let sender = Sender::new("failing".to_owned());
-    assert!(sender.send_until(&url, BATCHES).await.is_err(), "the 30th {call} fails");
+    assert!(sender.send_until(&url, BATCHES).await.is_err(), "the tenth {call} fails");
     let exit = collector.wait().await.unwrap();
     assert_eq!(exit.code, Some(1), "{}", exit.stderr);
     assert!(exit.stderr.contains(reason) && exit.stderr.contains("00000000000000000001.wal"), "{}", exit.stderr);
