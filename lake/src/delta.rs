@@ -38,7 +38,7 @@ use object_store::path::Path;
 use tokio::sync::Semaphore;
 use url::Url;
 
-use crate::{PARTITION_COLUMN, ReadError, Table, Writer, snapshot::key_of_life, store::reason_of_kernel};
+use crate::{PARTITION_COLUMN, ReadError, Table, Writer, damage, snapshot::key_of_life, store::reason_of_kernel};
 
 /// How the kernel reaches the store.
 pub(crate) type Engine = DefaultEngine<TokioMultiThreadExecutor>;
@@ -100,10 +100,11 @@ pub(crate) struct Advance {
 
 impl Advance {
     /// Whether the writer has come so far before, be it by an attempt whose answer was lost. What another life of it has
-    /// committed is not this one's.
+    /// committed is not this one's, unless it began behind that.
     pub(crate) fn is_made(&self, state: &State) -> bool {
         let Writer { id, life } = &self.writer;
-        state.position(id) >= Some(self.to) && life.is_none_or(|life| state.life(id) == Some(life))
+        let is_ours = life.is_none_or(|life| state.life(id) == Some(life)) || self.after >= Some(self.to);
+        state.position(id) >= Some(self.to) && is_ours
     }
 
     /// What the log keeps of it.
@@ -365,9 +366,15 @@ impl DeltaLog {
     }
 
     fn load(&self) -> KernelResult<SnapshotRef> {
-        Snapshot::builder_for(self.url.as_str())
+        let snapshot = Snapshot::builder_for(self.url.as_str())
             .with_incremental_crc_replay(IncrementalReplay::Unlimited)
             .build(self.engine.as_ref())
+            .map_err(|error| damage::named(&self.engine, &self.url, error))?;
+        // The kernel takes it for a commit that changes nothing; nobody writes such a one.
+        match snapshot.log_segment().listed.ascending_commit_files.iter().find(|file| file.location.size == 0) {
+            Some(empty) => Err(KernelError::generic(format!("{} is damaged: it is empty", empty.filename))),
+            None => Ok(snapshot),
+        }
     }
 
     fn state(&self, snapshot: SnapshotRef) -> KernelResult<State> {

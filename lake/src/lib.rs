@@ -9,6 +9,7 @@
 
 mod column;
 mod commit;
+mod damage;
 mod delta;
 mod durable;
 #[cfg(test)]
