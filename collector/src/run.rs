@@ -291,11 +291,16 @@ async fn place_after_tables(wal: &mut Wal, sources: &Sources, tables: &Tables) -
     if behind >= tables.first_free {
         wal.skip_past(behind, &sources.to_note())?;
     }
-    match wal.begin_life(tables.lives.clone(), &in_tables) {
-        Ok(life) => drop(tables.life.set(life)),
-        Err(error) if error.is_retryable() => tracing::warn!(%error, "the log cannot note that this process writes it"),
+    let life = match wal.begin_life(tables.lives.clone(), &in_tables) {
+        Ok(life) => Some(life),
+        Err(error) if error.is_retryable() => {
+            tracing::warn!(%error, "the log cannot note that another process writes it; it goes on as the last one");
+            tables.lives.last()
+        }
         Err(error) => return Err(error.into()),
-    }
+    };
+    // It is set here alone.
+    life.map(|life| tables.life.set(life));
     Ok(tables.first_free.max(behind.next()))
 }
 

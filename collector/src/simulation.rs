@@ -22,7 +22,7 @@ use futures::FutureExt;
 use tokio::sync::oneshot;
 use weir_lake::Table;
 
-use self::world::{Batch, Clock, RECORDS, Senders, Tables};
+use self::world::{Advance, Batch, Clock, RECORDS, Senders, Tables};
 use crate::{
     Message, Pending, Signal,
     backlog::{Read, Turn},
@@ -173,7 +173,7 @@ impl Simulation {
         }
         let life = match wal.begin_life(lives.clone(), &in_tables) {
             Ok(life) => Some(life),
-            Err(error) if error.is_retryable() => None,
+            Err(error) if error.is_retryable() => lives.last(),
             Err(error) => return Err(error),
         };
         let writer = Writer::new(wal, sources, Arc::clone(&pending), Arc::default(), Duration::ZERO);
@@ -216,8 +216,9 @@ impl Simulation {
         let flush = flush.or_else(|| process.pending.seal().map(|generation| Flush { generation, next: 0 }));
         let Some(mut flush) = flush else { return Ok(()) };
         let (table, through) = (Table::ALL[flush.next], flush.generation.through());
+        let advance = Advance { life: process.life, after: process.pending.committed_by(table), to: through };
         let rows = flush.generation.rows_to_commit(table, self.clock.now_us());
-        if self.tables.append(table, &rows, (through, process.life), &mut self.rng) {
+        if self.tables.append(table, &rows, &advance, &mut self.rng) {
             process.pending.committed(table, through);
             flush.next += 1;
         }

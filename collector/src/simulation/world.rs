@@ -112,6 +112,14 @@ pub(super) fn body((sender, number): Batch) -> Bytes {
     otlp::encode_logs(&source, &records).into()
 }
 
+/// How far a log comes by a commit, and which life of it makes it.
+#[derive(Debug)]
+pub(super) struct Advance {
+    pub(super) life: Option<i64>,
+    pub(super) after: Position,
+    pub(super) to: Position,
+}
+
 /// What the tables have.
 #[derive(Debug, Default)]
 pub(super) struct Tables {
@@ -130,19 +138,16 @@ pub(super) struct Tables {
 
 impl Tables {
     /// As the lake does: compares positions, then commits. `false` is an error, after which nothing is known.
-    pub(super) fn append(
-        &mut self,
-        table: Table,
-        rows: &[RecordBatch],
-        to: (Position, Option<i64>),
-        rng: &mut Rng,
-    ) -> bool {
-        let (through, life) = to;
+    pub(super) fn append(&mut self, table: Table, rows: &[RecordBatch], by: &Advance, rng: &mut Rng) -> bool {
+        let Advance { life, after, to } = *by;
         if self.is_away || rng.u8(0..20) == 0 {
             return false;
         }
-        if through > self.committed[table as usize] {
-            self.committed[table as usize] = through;
+        let committed = self.committed[table as usize];
+        let is_ours = life.is_none_or(|life| self.lives[table as usize] == Some(life)) || after >= to;
+        if committed < to || !is_ours {
+            assert_eq!(committed, after, "the rows begin where the log is not");
+            self.committed[table as usize] = to;
             self.lives[table as usize] = life.or(self.lives[table as usize]);
             self.take(table, rows);
         }

@@ -63,6 +63,12 @@ impl Lives {
         lives.get(which + 1).is_none_or(|next| position < next.first_free)
     }
 
+    /// The one that began last.
+    #[must_use]
+    pub fn last(&self) -> Option<i64> {
+        self.0.last().map(|life| life.number)
+    }
+
     /// Another life begins. Those before the oldest of `in_tables`, the ones that tables name, are not needed any more.
     pub(super) fn begin(&mut self, number: i64, first_free: Position, in_tables: &[i64]) {
         let Self(lives) = self;

@@ -201,7 +201,7 @@ impl<D: Disk> Wal<D> {
     /// Begins another life, durably: a random number, for its commits. `in_tables` are the lives that tables name.
     ///
     /// # Errors
-    /// As [`Self::sync`]: after [`WalError::NoSpace`] there is none, and the log can go on.
+    /// As [`Self::sync`]: after [`WalError::NoSpace`] the log can go on, as the life that began last.
     pub fn begin_life(&self, mut lives: Lives, in_tables: &[i64]) -> Result<i64, WalError> {
         let number = self.disk.uuid().as_u64_pair().1.cast_signed();
         lives.begin(number, self.end.next, in_tables);
