@@ -53,6 +53,13 @@ pub(crate) async fn run(arguments: Verify) -> Result<(), Failure> {
         None => sql::open(&arguments.data).await?,
     };
     let mut all = Vec::new();
+    // Files first: of a statement that fails for a damaged one, it is known by then which.
+    for table in Table::ALL {
+        let checked = files(&lake, table).await?;
+        show(&checked, arguments.json)?;
+        all.push(checked);
+    }
+    first_difference(&all)?;
     let overflows = first_text(&target, OVERFLOWS).await?.is_some();
     let kept = Kept::of(&lake).await?;
     for (name, seen, sql) in statements(overflows, arguments.settled, &kept) {
@@ -63,12 +70,11 @@ pub(crate) async fn run(arguments: Verify) -> Result<(), Failure> {
         show(&checked, arguments.json)?;
         all.push(checked);
     }
-    for table in Table::ALL {
-        let checked = files(&lake, table).await?;
-        show(&checked, arguments.json)?;
-        all.push(checked);
-    }
-    match all.into_iter().find_map(|checked| Some((checked.name, checked.difference?))) {
+    first_difference(&all)
+}
+
+fn first_difference(all: &[Checked]) -> Result<(), Failure> {
+    match all.iter().find_map(|checked| Some((&checked.name, checked.difference.as_ref()?))) {
         None => Ok(()),
         Some((name, difference)) => Err(Failure::running(format!("{name}: {difference}"))),
     }
@@ -99,8 +105,11 @@ async fn files(lake: &Lake, table: Table) -> Result<Checked, Failure> {
     let begun = Instant::now();
     let verified = verify::files(lake.table(table)).await.map_err(Failure::running)?;
     Ok(Checked {
-        name: format!("the files of {} are there", table.name()),
-        seen: format!("{} files, {} bytes", verified.files, verified.bytes),
+        name: format!("the files of {} are whole", table.name()),
+        seen: match verified.without_checksum {
+            0 => format!("{} files, {} bytes", verified.files, verified.bytes),
+            some => format!("{} files, {} bytes, {some} without a checksum", verified.files, verified.bytes),
+        },
         difference: verified.difference,
         elapsed: begun.elapsed(),
     })

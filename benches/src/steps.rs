@@ -68,7 +68,7 @@ async fn main() -> anyhow::Result<()> {
     let (mut wal, _) = Wal::open(config)?;
     let pending = Arc::new(Pending::new(wal.writer_id(), Committed::default(), usize::MAX));
     let (writer_id, counters) = (wal.writer_id().to_owned(), Arc::new(Counters::default()));
-    let flusher = Flusher { lake, pending: Arc::clone(&pending), writer_id, counters };
+    let flusher = Flusher { lake, pending: Arc::clone(&pending), writer_id, life: Arc::default(), counters };
     let messages = messages(&arguments)?;
     let mut times = Times::default();
     let count = arguments.records.div_ceil(arguments.batch);

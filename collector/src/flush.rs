@@ -5,13 +5,13 @@
 //! the frames (I2).
 
 use std::{
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
 
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
-use weir_lake::{Append, CommitError, Lake, Table};
+use weir_lake::{Append, CommitError, Lake, Table, Writer};
 use weir_station::crash_point;
 
 use crate::{Counters, Pending, intake::now_us, pending::Generation, wal::Position, writer::WriterHandle};
@@ -71,6 +71,8 @@ pub struct Flusher {
     pub pending: Arc<Pending>,
     /// Names this log in each commit.
     pub writer_id: String,
+    /// The life that commits, when there was room to write down that it began.
+    pub life: Arc<OnceLock<i64>>,
     /// What is counted.
     pub counters: Arc<Counters>,
 }
@@ -165,8 +167,9 @@ impl Flusher {
         let through = generation.through();
         let rows = generation.rows_to_commit(table, now_us());
         let number = |position: Position| i64::try_from(position.get()).unwrap_or(i64::MAX);
+        let writer = Writer { id: self.writer_id.clone(), life: self.life.get().copied() };
         let (after, position) = (number(self.pending.committed_by(table)), number(through));
-        match self.lake.table(table).append_after(&rows, &self.writer_id, after, position).await? {
+        match self.lake.table(table).append_after(&rows, writer, after, position).await? {
             Append::Committed { version } => tracing::debug!(table = table.name(), version, position, "committed"),
             Append::AlreadyCommitted => tracing::info!(table = table.name(), position, "had committed before"),
         }

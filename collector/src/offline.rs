@@ -28,11 +28,11 @@ impl Offline {
     /// Reads the log in a directory.
     ///
     /// # Errors
-    /// When a process writes the log (`WalError::InUse`), or when it cannot be read.
+    /// When a process writes the log (`WalError::InUse`), when it cannot be read, or when it is a copy of one that went on.
     pub async fn read(directory: &Path, lake: &Lake) -> Result<Self, ReplayError> {
         let reader = Wal::read(directory)?;
         let writer_id = reader.writer_id().to_owned();
-        let committed = committed(lake, &writer_id).await?;
+        let (committed, _) = committed(lake, &writer_id, &reader.lives()?).await?;
         let pending = Arc::new(Pending::new(&writer_id, committed, LIMIT_BYTES));
         let after = pending.committed_by_all();
         let (note, frames) = reader.replay(after)?;

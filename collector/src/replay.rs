@@ -7,7 +7,7 @@ use crate::{
     Message, Pending, Signal,
     pending::Committed,
     sources::Sources,
-    wal::{Damage, Entry, Frame, Position, WalError},
+    wal::{Damage, Entry, Frame, Lives, Position, WalError},
     writer::{self, take},
 };
 
@@ -20,6 +20,19 @@ pub enum ReplayError {
     /// A table cannot say what it has committed.
     #[error(transparent)]
     Table(#[from] ReadError),
+    /// The tables bear what another log of the same name has committed.
+    #[error(
+        "the table {} has committed up to {position} under this log's name, and not from this log: another collector has \
+         written with a copy of it. Let one of the two go on alone. What only this log holds, `weir wal export` writes out, to \
+         be sent again. If this is a backup that was brought back and no other goes on, delete the file `lives` in it",
+        .table.name()
+    )]
+    Copied {
+        /// The table.
+        table: Table,
+        /// What it has committed.
+        position: Position,
+    },
     /// Too much is uncommitted to be held in memory for reading alone.
     #[error(
         "the log holds more uncommitted rows than fit into {limit_bytes} bytes of memory; start the collector, which commits them"
@@ -40,17 +53,22 @@ impl ReplayError {
     }
 }
 
-/// What each table has committed of the log with this writer id.
+/// What each table has committed of the log with this writer id, and which lives of it have.
 ///
 /// # Errors
-/// When a table cannot be read.
-pub async fn committed(lake: &Lake, writer_id: &str) -> Result<Committed, ReadError> {
-    let mut committed = Committed::default();
+/// When a table cannot be read; [`ReplayError::Copied`] when it is not this log that they have it from.
+pub async fn committed(lake: &Lake, writer_id: &str, lives: &Lives) -> Result<(Committed, Vec<i64>), ReplayError> {
+    let (mut committed, mut in_tables) = (Committed::default(), Vec::new());
     for table in Table::ALL {
-        let position = lake.table(table).position(writer_id).await?.unwrap_or(0);
-        committed[table as usize] = Position::new(u64::try_from(position).unwrap_or(0));
+        let (position, life) = lake.table(table).position_and_life(writer_id).await?;
+        let position = Position::new(position.and_then(|position| u64::try_from(position).ok()).unwrap_or(0));
+        if life.is_some_and(|life| !lives.have_committed(life, position)) {
+            return Err(ReplayError::Copied { table, position });
+        }
+        committed[table as usize] = position;
+        in_tables.extend(life);
     }
-    Ok(committed)
+    Ok((committed, in_tables))
 }
 
 /// The memory of which batches were taken, as it was at the end of these frames.

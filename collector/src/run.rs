@@ -17,7 +17,7 @@ use crate::{
     flush::Flusher,
     listeners::Listeners,
     receive::{Reception, grpc, http},
-    replay,
+    replay::{self, ReplayError},
     sources::Sources,
     tables::{Tables, TablesError, UNKNOWN_GAP},
     wal::{Disk, Position, Wal, WalConfig, WalError},
@@ -48,6 +48,9 @@ pub enum StartError {
     /// A table does not say what it has committed.
     #[error("collector: {0}")]
     Read(#[from] ReadError),
+    /// The log and the tables do not belong together.
+    #[error("collector: {0}")]
+    Replay(ReplayError),
     /// The system refused.
     #[error("collector: {0}")]
     System(#[from] io::Error),
@@ -132,6 +135,8 @@ impl Collector {
         let mut tables = Tables {
             store: config.store,
             writer_id: writer_id.clone(),
+            lives: wal.lives()?,
+            life: Arc::default(),
             pending: Arc::clone(&pending),
             counters: Arc::clone(&counters),
             policy: config.flush,
@@ -274,16 +279,29 @@ pub(crate) fn begin_afresh<D: Disk>(wal: &mut Wal<D>, sources: &Sources) -> Resu
 async fn place_after_tables(wal: &mut Wal, sources: &Sources, tables: &Tables) -> Result<Position, StartError> {
     let is_first_start = tables.first_free == Position::default().next();
     let opened = if is_first_start { Ok(tables.open().await) } else { timeout(TABLES_GRACE, tables.open()).await };
+    let mut in_tables = Vec::new();
     let behind = match opened {
-        Ok(Ok(())) => tables.pending.committed_by_any(),
+        Ok(Ok(lives)) => {
+            in_tables = lives;
+            tables.pending.committed_by_any()
+        }
         Ok(Err(error)) if is_first_start || !error.is_retryable() => return Err(error.into()),
         Ok(Err(_)) | Err(_) => Position::new(tables.first_free.get() + UNKNOWN_GAP),
     };
-    if behind < tables.first_free {
-        return Ok(tables.first_free);
+    if behind >= tables.first_free {
+        wal.skip_past(behind, &sources.to_note())?;
     }
-    wal.skip_past(behind, &sources.to_note())?;
-    Ok(behind.next())
+    let life = match wal.begin_life(tables.lives.clone(), &in_tables) {
+        Ok(life) => Some(life),
+        Err(error) if error.is_retryable() => {
+            tracing::warn!(%error, "the log cannot note that another process writes it; it goes on as the last one");
+            tables.lives.last()
+        }
+        Err(error) => return Err(error.into()),
+    };
+    // It is set here alone.
+    life.map(|life| tables.life.set(life));
+    Ok(tables.first_free.max(behind.next()))
 }
 
 /// Of work that cannot fail.
@@ -327,7 +345,8 @@ impl From<TablesError> for StartError {
     fn from(error: TablesError) -> Self {
         match error {
             TablesError::Open(error) => Self::Store(error),
-            TablesError::Read(error) => Self::Read(error),
+            TablesError::Read(error) | TablesError::Replay(ReplayError::Table(error)) => Self::Read(error),
+            TablesError::Replay(error) => Self::Replay(error),
             other => Self::System(io::Error::other(other.to_string())),
         }
     }

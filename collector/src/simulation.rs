@@ -7,6 +7,7 @@
 //! | disk | full for a while; an fsync fails, which ends the process |
 //! | network | messages are repeated, reordered, late, and sent again until they are answered |
 //! | store | away for a while, also at a start; commits fail, or are done and their answer is lost |
+//! | clock | set an hour forward or back, at any moment |
 //!
 //! What is looked for: no record is committed twice; each answered one is committed, or in memory, or memory says that it
 //! lags (I9); when all trouble is over, everything sent is in every table once, and the sums of the ledger agree.
@@ -21,7 +22,7 @@ use futures::FutureExt;
 use tokio::sync::oneshot;
 use weir_lake::Table;
 
-use self::world::{Batch, NOW, RECORDS, Senders, Tables};
+use self::world::{Advance, Batch, Clock, RECORDS, Senders, Tables};
 use crate::{
     Message, Pending, Signal,
     backlog::{Read, Turn},
@@ -30,7 +31,7 @@ use crate::{
     run::{begin_afresh, known_sources},
     tables::UNKNOWN_GAP,
     wal::{
-        Position, Wal, WalConfig, WalError,
+        Lives, Position, Wal, WalConfig, WalError,
         simulated::{Fault, SimulatedDisk},
     },
     writer::{Answer, Order, Submission, Writer},
@@ -60,6 +61,7 @@ struct Simulation {
     disk: SimulatedDisk,
     senders: Senders,
     tables: Tables,
+    clock: Clock,
     process: Option<Process>,
     starts: u64,
 }
@@ -70,6 +72,9 @@ struct Process {
     pending: Arc<Pending>,
     /// The log's first free position when it started.
     first_free: Position,
+    /// Those before this one, and this one.
+    lives: Lives,
+    life: Option<i64>,
     /// Whether it has learned what the tables have committed.
     knows_tables: bool,
     turn: Option<Turn<SimulatedDisk>>,
@@ -87,7 +92,7 @@ impl Simulation {
     fn new(seed: u64) -> Self {
         let (senders, tables) = (Senders::new(), Tables::default());
         let (disk, rng) = (SimulatedDisk::new(seed), Rng::with_seed(seed));
-        Self { rng, disk, senders, tables, process: None, starts: 0 }
+        Self { rng, disk, senders, tables, clock: Clock::new(), process: None, starts: 0 }
     }
 
     fn run(&mut self, steps: u64) {
@@ -101,6 +106,7 @@ impl Simulation {
     }
 
     fn step(&mut self) {
+        self.clock.pass(&mut self.rng);
         let Some(mut process) = self.process.take() else {
             self.process = self.start().ok();
             return;
@@ -151,7 +157,10 @@ impl Simulation {
         let pending = Arc::new(Pending::unknown(wal.writer_id(), opened.next.previous(), LIMIT_BYTES));
         let mut first_free = opened.next;
         let knows_tables = !self.tables.is_away;
+        let (lives, mut in_tables) = (wal.lives()?, Vec::new());
         if knows_tables {
+            self.tables.assert_written_by(&lives);
+            in_tables.extend(self.tables.lives.into_iter().flatten());
             pending.begin(self.tables.committed);
             assert!(pending.committed_by_any() < first_free, "the tables have what the log has not");
         } else {
@@ -162,13 +171,19 @@ impl Simulation {
             }
             first_free = behind.next();
         }
+        let life = match wal.begin_life(lives.clone(), &in_tables) {
+            Ok(life) => Some(life),
+            Err(error) if error.is_retryable() => lives.last(),
+            Err(error) => return Err(error),
+        };
         let writer = Writer::new(wal, sources, Arc::clone(&pending), Arc::default(), Duration::ZERO);
-        Ok(Process { writer, pending, first_free, knows_tables, turn: None, replayer: None, flush: None })
+        Ok(Process { writer, pending, first_free, lives, life, knows_tables, turn: None, replayer: None, flush: None })
     }
 
     /// A start without the store: it is there now, or still not.
     fn learn(&mut self, process: &mut Process) -> Result<(), WalError> {
         if !process.knows_tables && !self.tables.is_away {
+            self.tables.assert_written_by(&process.lives);
             process.pending.begin(self.tables.committed);
             process.knows_tables = true;
             assert!(process.pending.committed_by_any() < process.first_free, "the log gave positions again");
@@ -179,7 +194,7 @@ impl Simulation {
     /// A group of messages: appended, one fsync for all, and answered.
     fn deliver(&mut self, process: &mut Process) -> Result<(), WalError> {
         let batches: Vec<Batch> = (0..self.rng.usize(1..4)).map(|_| self.senders.next(&mut self.rng)).collect();
-        let answers = process.take(&batches)?;
+        let answers = process.take(&batches, self.clock.now_us())?;
         if self.rng.u8(0..200) == 0 {
             // Killed when all is on disk and nobody is answered.
             return Err(WalError::Failed);
@@ -201,8 +216,9 @@ impl Simulation {
         let flush = flush.or_else(|| process.pending.seal().map(|generation| Flush { generation, next: 0 }));
         let Some(mut flush) = flush else { return Ok(()) };
         let (table, through) = (Table::ALL[flush.next], flush.generation.through());
-        let rows = flush.generation.rows_to_commit(table, NOW);
-        if self.tables.append(table, &rows, through, &mut self.rng) {
+        let advance = Advance { life: process.life, after: process.pending.committed_by(table), to: through };
+        let rows = flush.generation.rows_to_commit(table, self.clock.now_us());
+        if self.tables.append(table, &rows, &advance, &mut self.rng) {
             process.pending.committed(table, through);
             flush.next += 1;
         }
@@ -220,7 +236,7 @@ impl Simulation {
             return;
         }
         let asked = [(Table::Requests, self.tables.committed[Table::Requests as usize])];
-        let rows = match process.pending.after(&asked, NOW) {
+        let rows = match process.pending.after(&asked, self.clock.now_us()) {
             Ok(mut rows) => rows.remove(0).1,
             Err(NotNow::Lags { .. }) => return,
             Err(gone @ NotNow::Gone { .. }) => panic!("{gone:?}"),
@@ -245,12 +261,13 @@ impl Simulation {
                 self.process = self.start().ok();
                 continue;
             };
-            let unanswered = self.senders.unanswered();
+            self.clock.pass(&mut self.rng);
+            let (unanswered, now_us) = (self.senders.unanswered(), self.clock.now_us());
             let worked = self
                 .learn(&mut process)
                 .and_then(|()| process.read(1_000))
                 .and_then(|()| self.commit(&mut process))
-                .and_then(|()| process.take(unanswered.as_slice()));
+                .and_then(|()| process.take(unanswered.as_slice(), now_us));
             let Ok(answers) = worked else { continue };
             for (batch, _) in answers.iter().filter(|(_, answer)| *answer == Answer::Taken) {
                 self.senders.answer(*batch);
@@ -273,13 +290,13 @@ impl Simulation {
 
 impl Process {
     /// Takes messages as the writer's thread does; gives what each was answered.
-    fn take(&mut self, batches: &[Batch]) -> Result<Vec<(Batch, Answer)>, WalError> {
+    fn take(&mut self, batches: &[Batch], now_us: i64) -> Result<Vec<(Batch, Answer)>, WalError> {
         let (mut group, mut answers) = (Vec::new(), Vec::new());
         for batch in batches {
             let body: Bytes = world::body(*batch);
-            let message = Message::decode(Signal::Logs, NOW, &body).unwrap();
+            let message = Message::decode(Signal::Logs, now_us, &body).unwrap();
             let (answer, answered) = oneshot::channel();
-            self.writer.append(Submission { message, body, received_us: NOW, answer }, &mut group)?;
+            self.writer.append(Submission { message, body, received_us: now_us, answer }, &mut group)?;
             answers.push((*batch, answered));
         }
         self.writer.settle(group)?;

@@ -3,7 +3,7 @@
 //! None of it holds up a sender. While the store is away the collector takes messages into its log, and this tries
 //! again until the store is there.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use tokio::sync::SetOnce;
 use tokio_util::sync::CancellationToken;
@@ -16,7 +16,7 @@ use crate::{
     Counters, Pending, backlog,
     flush::{FlushPolicy, Flusher, Pauses},
     replay::{ReplayError, committed},
-    wal::Position,
+    wal::{Lives, Position},
     writer::WriterHandle,
 };
 
@@ -45,7 +45,7 @@ impl TablesError {
     pub(crate) fn is_retryable(&self) -> bool {
         match self {
             Self::Open(error) => error.is_retryable(),
-            Self::Read(error) => error.is_retryable(),
+            Self::Read(error) | Self::Replay(ReplayError::Table(error)) => error.is_retryable(),
             Self::Replay(_) | Self::Commit(_) | Self::AheadOfLog { .. } => false,
         }
     }
@@ -56,6 +56,10 @@ impl TablesError {
 pub(crate) struct Tables {
     pub(crate) store: StoreConfig,
     pub(crate) writer_id: String,
+    /// Those that had written the log before this start.
+    pub(crate) lives: Lives,
+    /// The one that began with it.
+    pub(crate) life: Arc<OnceLock<i64>>,
     pub(crate) pending: Arc<Pending>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) policy: FlushPolicy,
@@ -67,20 +71,21 @@ pub(crate) struct Tables {
 }
 
 impl Tables {
-    /// Opens the tables, once.
-    pub(crate) async fn open(&self) -> Result<(), TablesError> {
+    /// Opens the tables, once; gives which lives of the log they name.
+    pub(crate) async fn open(&self) -> Result<Vec<i64>, TablesError> {
         let lake = Arc::new(Lake::open(&self.store).await?);
-        let committed = committed(&lake, &self.writer_id).await?;
+        let (committed, in_tables) = committed(&lake, &self.writer_id, &self.lives).await?;
         self.pending.begin(committed);
         let flusher = Flusher {
             lake,
             pending: Arc::clone(&self.pending),
             writer_id: self.writer_id.clone(),
+            life: Arc::clone(&self.life),
             counters: Arc::clone(&self.counters),
         };
         // It is set here alone.
         let _ = self.flusher.set(Arc::new(flusher));
-        Ok(())
+        Ok(in_tables)
     }
 
     /// Opens the tables, however long it takes, unless they are open; then commits until `shutdown`.
@@ -108,7 +113,7 @@ impl Tables {
         let mut pauses = Pauses::new();
         while self.flusher.get().is_none() {
             match self.open().await {
-                Ok(()) => self.check_log()?,
+                Ok(_) => self.check_log()?,
                 Err(error) if error.is_retryable() => {
                     let pause = pauses.next();
                     let pause_ms = pause.as_millis();

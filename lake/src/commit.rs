@@ -58,11 +58,10 @@ impl LakeTable {
         while attempts < MOST_ATTEMPTS && failures < MOST_FAILURES {
             let state = self.newest();
             if let Some(advance) = &change.advance {
-                let found = state.position(&advance.writer);
-                if found >= Some(advance.to) {
+                if advance.is_made(&state) {
                     return Ok(Committed::Before);
                 }
-                let found = found.unwrap_or(0);
+                let found = state.position(&advance.writer.id).unwrap_or(0);
                 if let Some(after) = advance.after.filter(|after| *after != found) {
                     return Err(CommitError::Moved { table: self.table(), after, found });
                 }

@@ -38,7 +38,7 @@ use object_store::path::Path;
 use tokio::sync::Semaphore;
 use url::Url;
 
-use crate::{PARTITION_COLUMN, ReadError, Table, store::reason_of_kernel};
+use crate::{PARTITION_COLUMN, ReadError, Table, Writer, damage, snapshot::key_of_life, store::reason_of_kernel};
 
 /// How the kernel reaches the store.
 pub(crate) type Engine = DefaultEngine<TokioMultiThreadExecutor>;
@@ -68,6 +68,11 @@ impl State {
     pub(crate) fn position(&self, writer: &str) -> Option<i64> {
         self.positions.get(writer).copied()
     }
+
+    /// The life of a writer that has committed last, if it said which.
+    pub(crate) fn life(&self, writer: &str) -> Option<i64> {
+        self.positions.get(&key_of_life(writer)).copied()
+    }
 }
 
 /// What one commit does to a table.
@@ -87,10 +92,26 @@ pub(crate) struct Change {
 /// How far a writer comes by a change.
 #[derive(Clone, Debug)]
 pub(crate) struct Advance {
-    pub(crate) writer: String,
+    pub(crate) writer: Writer,
     /// Where the writer must have been, if it says so; 0 where it has committed nothing.
     pub(crate) after: Option<i64>,
     pub(crate) to: i64,
+}
+
+impl Advance {
+    /// Whether the writer has come so far before, be it by an attempt whose answer was lost. What another life of it has
+    /// committed is not this one's, unless it began behind that.
+    pub(crate) fn is_made(&self, state: &State) -> bool {
+        let Writer { id, life } = &self.writer;
+        let is_ours = life.is_none_or(|life| state.life(id) == Some(life)) || self.after >= Some(self.to);
+        state.position(id) >= Some(self.to) && is_ours
+    }
+
+    /// What the log keeps of it.
+    fn transactions(&self) -> impl Iterator<Item = (String, i64)> {
+        let Writer { id, life } = &self.writer;
+        std::iter::once((id.clone(), self.to)).chain(life.map(|life| (key_of_life(id), life)))
+    }
 }
 
 /// Why files come or go; the log names it.
@@ -210,8 +231,8 @@ impl DeltaLog {
                 Kind::Remove => (UpdateTableOperation::Delete, true),
             };
             let mut builder = Arc::clone(&on.snapshot).update_table(operation, ENGINE_INFO, is_data_change);
-            if let Some(advance) = &change.advance {
-                builder = builder.with_transaction_id(advance.writer.clone(), advance.to);
+            for (key, number) in change.advance.iter().flat_map(Advance::transactions) {
+                builder = builder.with_transaction_id(key, number);
             }
             if change.kind == Kind::Append && !change.added.is_empty() {
                 builder = builder.with_blind_append();
@@ -234,7 +255,7 @@ impl DeltaLog {
             let state = match committed.post_commit_snapshot() {
                 Some(snapshot) => {
                     let mut positions = HashMap::clone(&on.positions);
-                    positions.extend(change.advance.map(|advance| (advance.writer, advance.to)));
+                    positions.extend(change.advance.iter().flat_map(Advance::transactions));
                     State { snapshot: Arc::clone(snapshot), positions: Arc::new(positions) }
                 }
                 None => log.state(log.load()?)?,
@@ -345,9 +366,15 @@ impl DeltaLog {
     }
 
     fn load(&self) -> KernelResult<SnapshotRef> {
-        Snapshot::builder_for(self.url.as_str())
+        let snapshot = Snapshot::builder_for(self.url.as_str())
             .with_incremental_crc_replay(IncrementalReplay::Unlimited)
             .build(self.engine.as_ref())
+            .map_err(|error| damage::named(&self.engine, &self.url, error))?;
+        // The kernel takes it for a commit that changes nothing; nobody writes such a one.
+        match snapshot.log_segment().listed.ascending_commit_files.iter().find(|file| file.location.size == 0) {
+            Some(empty) => Err(KernelError::generic(format!("{} is damaged: it is empty", empty.filename))),
+            None => Ok(snapshot),
+        }
     }
 
     fn state(&self, snapshot: SnapshotRef) -> KernelResult<State> {

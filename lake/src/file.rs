@@ -2,8 +2,9 @@
 //! ([`Table::order`]), with the statistics that let a query skip it.
 //!
 //! What always holds: a file holds rows of one UTC date only; its rows are in order, and it says so; its statistics, in
-//! the commit, cover all of its rows.
+//! the commit, cover all of its rows; it bears a checksum of all its bytes.
 
+pub(crate) mod checksum;
 mod properties;
 mod writer;
 
@@ -29,7 +30,8 @@ use crate::{
 /// Rows of a row group, which is what a reader has in memory at once.
 pub(crate) const ROWS_PER_ROW_GROUP: usize = 32_768;
 
-/// Our data files, and only they, are named so: `date=2026-11-23/part-<uuid>.zstd.parquet`.
+/// Our data files, and only they, are named so: `date=2026-11-23/part-<uuid>.crc32c.zstd.parquet`; without the third part those
+/// that were written before there were checksums.
 const NAME_START: &str = "part-";
 const NAME_END: &str = ".zstd.parquet";
 
@@ -52,6 +54,8 @@ pub(crate) enum EncodeError {
     Columns,
     #[error("a row has no time")]
     NoTime,
+    #[error("the file's footer has no place for its checksum")]
+    Checksum,
     #[error(transparent)]
     Arrow(#[from] ArrowError),
     #[error(transparent)]
@@ -115,6 +119,7 @@ pub(crate) fn is_data_file(path: &Path) -> bool {
     let name = parts.next();
     let id = name.as_ref().and_then(|name| name.as_ref().strip_prefix(NAME_START)?.strip_suffix(NAME_END));
     let in_date = parts.next().is_some_and(|date| date.as_ref().starts_with(&format!("{PARTITION_COLUMN}=")));
+    let id = id.map(|id| id.strip_suffix(checksum::MARK).unwrap_or(id));
     in_date && id.is_some_and(|id| Uuid::try_parse(id).is_ok())
 }
 
@@ -146,8 +151,10 @@ pub(crate) mod tests {
 
     #[test]
     fn only_our_own_files_are_taken_for_data_files() {
-        let ours = format!("lake/requests/date=2026-11-23/part-{}.zstd.parquet", Uuid::now_v7());
-        assert!(is_data_file(&Path::from(ours)));
+        for mark in ["", checksum::MARK] {
+            let ours = format!("lake/requests/date=2026-11-23/part-{}{mark}.zstd.parquet", Uuid::now_v7());
+            assert!(is_data_file(&Path::from(ours)));
+        }
         for foreign in [
             "lake/requests/date=2026-11-23/part-00000-0.snappy.parquet",
             "lake/requests/part-019ab0de-0000-7000-8000-000000000000.zstd.parquet",

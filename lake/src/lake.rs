@@ -7,7 +7,7 @@ use std::{
 
 use chrono::{DateTime, Utc};
 use delta_kernel_default_engine::{DefaultEngineBuilder, executor::tokio::TokioMultiThreadExecutor};
-use futures::{TryStreamExt, future::try_join_all};
+use futures::{TryStreamExt, future::join_all};
 use object_store::{ObjectStore, ObjectStoreExt};
 use tokio::runtime::{Handle, RuntimeFlavor};
 use url::Url;
@@ -62,7 +62,8 @@ impl Lake {
                 Ok::<_, OpenError>(LakeTable::open(log, Arc::clone(&store.objects), exists).await?)
             }
         });
-        let tables = try_join_all(tables).await?;
+        // All of them, also when one fails: a call that is left behind has no end when the program ends.
+        let tables = join_all(tables).await.into_iter().collect::<Result<_, _>>()?;
         tracing::info!(location = %store.root, "tables are open");
         Ok(Self { store, tables })
     }

@@ -9,6 +9,7 @@
 
 mod column;
 mod commit;
+mod damage;
 mod delta;
 mod durable;
 #[cfg(test)]
@@ -35,4 +36,4 @@ pub use schema::{PARTITION_COLUMN, Table};
 pub use sketch::{HIGHEST_LATENCY_US, LOWEST_LATENCY_US, Sketch, SketchError};
 pub use snapshot::{LiveFile, LiveFiles, TableSnapshot};
 pub use store::{OpenError, S3Options, StoreConfig};
-pub use table::{Append, CommitError, LakeTable, ReadError};
+pub use table::{Append, CommitError, LakeTable, ReadError, Writer};

@@ -24,6 +24,13 @@ const LARGEST_TIME_CUT_US: i64 = 999;
 /// Stands among the writers, and its position is a date: rows of the dates before were removed by retention.
 pub(crate) const RETENTION: &str = "weir:retention";
 
+/// Ends the keys of lives, which stand among the writers too: the position of such a key is the number of the life.
+const LIFE: &str = "/life";
+
+pub(crate) fn key_of_life(writer: &str) -> String {
+    format!("{writer}{LIFE}")
+}
+
 /// A table at one version. Cheap to clone.
 #[derive(Clone)]
 pub struct TableSnapshot {
@@ -69,7 +76,7 @@ impl TableSnapshot {
     /// Every writer that has committed, and how far.
     pub fn positions(&self) -> impl Iterator<Item = (&str, i64)> {
         let positions = self.state.positions.iter().map(|(writer, position)| (writer.as_str(), *position));
-        positions.filter(|(writer, _)| *writer != RETENTION)
+        positions.filter(|(writer, _)| *writer != RETENTION && !writer.ends_with(LIFE))
     }
 
     /// The first date, days since the Unix epoch, of which rows are kept; `None` when none were removed for their age.

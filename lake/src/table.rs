@@ -23,6 +23,21 @@ use crate::{
     store::{reason, upload},
 };
 
+/// Who appends: a log, and which of its lives. Two that write under one name, each with a copy of the log, are two lives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Writer {
+    /// Names the log.
+    pub id: String,
+    /// A random number of one process that writes it; without it, all are taken for one.
+    pub life: Option<i64>,
+}
+
+impl From<&str> for Writer {
+    fn from(id: &str) -> Self {
+        Self { id: id.to_owned(), life: None }
+    }
+}
+
 /// What an append came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Append {
@@ -65,9 +80,11 @@ pub enum CommitError {
         reason: String,
     },
     /// The writer's position is not where the rows begin: an earlier attempt of its, perhaps of a process that is gone,
-    /// came through late. Some of the rows may be in the table.
+    /// came through late, and then some of the rows may be in the table; or somebody else writes under its name.
     #[error(
-        "the table {} has committed this writer up to {found}, not {after}: an earlier commit came through late;          the rows must be gathered anew", .table.name()
+        "the table {} has committed this log up to {found}, not {after}: an earlier commit came through late, or another \
+         collector writes with a copy of this log; the next start tells which. Every acknowledged message is in the log",
+        .table.name()
     )]
     Moved {
         /// The table.
@@ -208,27 +225,27 @@ impl LakeTable {
     /// When the rows are not known to be committed; they may be, and appending them again with the same position is
     /// safe.
     pub async fn append(&self, rows: &[RecordBatch], writer: &str, position: i64) -> Result<Append, CommitError> {
-        self.append_to(rows, Advance { writer: writer.to_owned(), after: None, to: position }).await
+        self.append_to(rows, Advance { writer: writer.into(), after: None, to: position }).await
     }
 
     /// Appends the rows that a writer's log has after one position (0: from its beginning) and up to another. Nothing is
-    /// added when the table has the writer elsewhere: then another commit of its has some of these rows.
+    /// added when the table has the writer elsewhere: then another commit of its has some of these rows, or another life of
+    /// the writer has been at work.
     ///
     /// # Errors
     /// As [`Self::append`], and [`CommitError::Moved`] when the writer is elsewhere.
     pub async fn append_after(
         &self,
         rows: &[RecordBatch],
-        writer: &str,
+        writer: impl Into<Writer>,
         after: i64,
         position: i64,
     ) -> Result<Append, CommitError> {
-        self.append_to(rows, Advance { writer: writer.to_owned(), after: Some(after), to: position }).await
+        self.append_to(rows, Advance { writer: writer.into(), after: Some(after), to: position }).await
     }
 
     async fn append_to(&self, rows: &[RecordBatch], advance: Advance) -> Result<Append, CommitError> {
-        let (writer, position) = (&advance.writer, advance.to);
-        if self.newest().position(writer).is_some_and(|committed| committed >= position) {
+        if advance.is_made(&self.newest()) {
             return Ok(Append::AlreadyCommitted);
         }
         let since = Utc::now();
@@ -257,6 +274,15 @@ impl LakeTable {
     /// When the log cannot be read.
     pub async fn position(&self, writer: &str) -> Result<Option<i64>, ReadError> {
         Ok(self.refresh().await?.position(writer))
+    }
+
+    /// The same, and which life of the writer has committed last, if it said so.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub async fn position_and_life(&self, writer: &str) -> Result<(Option<i64>, Option<i64>), ReadError> {
+        let state = self.refresh().await?;
+        Ok((state.position(writer), state.life(writer)))
     }
 
     /// The table as it is now. Costs one list request, and what is new.

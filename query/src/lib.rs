@@ -14,6 +14,7 @@ pub mod cli;
 pub mod client;
 pub mod collector;
 mod config;
+mod damage;
 mod error;
 pub mod format;
 mod fresh;

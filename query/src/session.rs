@@ -3,9 +3,9 @@
 //! What always holds: nothing is changed, whatever the statement says; memory and spill space have a bound that all
 //! statements share (I7); an answer holds every row acknowledged before the statement began, once (I9).
 
-use std::{path::PathBuf, sync::Arc, thread::available_parallelism};
+use std::{panic::AssertUnwindSafe, path::PathBuf, sync::Arc, thread::available_parallelism};
 
-use arrow::{array::RecordBatch, datatypes::SchemaRef};
+use arrow::datatypes::SchemaRef;
 use datafusion::{
     catalog::{CatalogProvider, CatalogProviderList, MemoryCatalogProvider, MemoryCatalogProviderList},
     error::DataFusionError,
@@ -32,6 +32,7 @@ use crate::{
     catalog::StatementSchema,
     collector::HttpCollector,
     config::Config,
+    damage::Scanned,
     error::QueryError,
     fresh::{Cut, Fresh},
     functions,
@@ -152,7 +153,8 @@ impl Engine {
         let plan = planned.map_err(|error| statement.explain(error.into()))?;
         verify(&plan)?;
         let plan = state.create_physical_plan(&plan).await?;
-        Ok(answer(execute_stream(plan, state.task_ctx())?, held))
+        let scanned = Scanned::by(&plan, &self.store);
+        Ok(answer(execute_stream(plan, state.task_ctx())?, scanned, held))
     }
 
     /// Reserves the memory of the pending rows that were brought here.
@@ -176,11 +178,17 @@ impl Engine {
     }
 }
 
-fn answer(rows: SendableRecordBatchStream, held: MemoryReservation) -> Answer {
-    let schema = rows.schema();
-    let rows = rows.map(move |batch: Result<RecordBatch, DataFusionError>| {
-        let _held = &held;
-        batch.map_err(QueryError::from)
+fn answer(rows: SendableRecordBatchStream, scanned: Scanned, held: MemoryReservation) -> Answer {
+    let (schema, scanned) = (rows.schema(), Arc::new(scanned));
+    let rows = AssertUnwindSafe(rows).catch_unwind().then(move |batch| {
+        let (_held, scanned) = (&held, Arc::clone(&scanned));
+        async move {
+            match batch {
+                Ok(Ok(batch)) => Ok(batch),
+                Ok(Err(error)) => Err(scanned.error(Ok(error)).await),
+                Err(panic) => Err(scanned.error(Err(panic)).await),
+            }
+        }
     });
     Answer::new(&schema, rows)
 }

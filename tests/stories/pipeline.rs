@@ -31,13 +31,18 @@ impl Up {
 
     /// In a directory that has a `weir.toml`, and perhaps data of an earlier life.
     pub(crate) async fn start_in(directory: TempDir) -> Self {
+        Self::start_in_with(directory, &[]).await
+    }
+
+    /// The same, with more in its environment.
+    pub(crate) async fn start_in_with(directory: TempDir, environment: &[(&str, &str)]) -> Self {
         // An earlier life that was killed has left its addresses.
         let endpoints = directory.path().join("data/endpoints.json");
         if endpoints.exists() {
             fs::remove_file(&endpoints).unwrap();
         }
         let arguments = ["up", "--no-tui", "--config", "weir.toml", "--data", "data"];
-        let mut process = Process::start(WEIR, "up", directory.path(), &arguments).unwrap();
+        let mut process = Process::start_with(WEIR, "up", directory.path(), &arguments, environment).unwrap();
         let endpoints = process.wrote(&endpoints).await.unwrap();
         let address = |name: &str| endpoints[name].as_str().unwrap().to_owned();
         let (gateway, query, collector_http) = (address("gateway"), address("query"), address("collector_http"));

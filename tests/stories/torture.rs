@@ -67,26 +67,27 @@ async fn whatever_point_a_collector_is_killed_at_nothing_is_lost_and_nothing_cou
     }
 }
 
-struct Round {
+pub(crate) struct Round {
     seed: u64,
-    dice: Rng,
-    directory: TempDir,
+    pub(crate) dice: Rng,
+    pub(crate) directory: TempDir,
     senders: Vec<Sender>,
 }
 
 impl Round {
-    fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         let senders = (0..SENDERS).map(|sender| Sender::new(format!("{seed}-{sender}"))).collect();
-        Self { seed, dice: Rng::with_seed(seed), directory: TempDir::new().unwrap(), senders }
-    }
-
-    /// The points at which its processes ended.
-    async fn run(mut self) -> anyhow::Result<Vec<&'static str>> {
         // A segment is full after a few messages, a flush is due as soon as there is anything, and files go when merged.
         let configuration = "data = \"data\"\n[collector]\ngrpc = \"127.0.0.1:0\"\nhttp = \"127.0.0.1:0\"\n\
                              admin = \"127.0.0.1:0\"\nwal_segment = \"1MiB\"\nflush_interval = \"40ms\"\n\
                              [maintenance]\ninterval = \"100ms\"\nvacuum_interval = \"100ms\"\nkeep_removed_files = \"100ms\"\n";
-        std::fs::write(self.directory.path().join("weir.toml"), configuration)?;
+        let directory = TempDir::new().unwrap();
+        std::fs::write(directory.path().join("weir.toml"), configuration).unwrap();
+        Self { seed, dice: Rng::with_seed(seed), directory, senders }
+    }
+
+    /// The points at which its processes ended.
+    async fn run(mut self) -> anyhow::Result<Vec<&'static str>> {
         let mut hits = Vec::new();
         // The point of a round goes through all of them, so that a few rounds reach each.
         let point = POINTS[usize::try_from(self.seed)? % POINTS.len()];
@@ -96,7 +97,13 @@ impl Round {
                 hits.extend(point);
             }
         }
-        let mut last = self.start(None)?;
+        self.finish().await?;
+        Ok(hits)
+    }
+
+    /// A last life, in which everything is sent; then, what is in the tables.
+    pub(crate) async fn finish(mut self) -> anyhow::Result<()> {
+        let mut last = self.start_with("")?;
         let url = listening(&mut last).await?.ok_or_else(|| anyhow::anyhow!("the last collector ended by itself"))?;
         for sender in &self.senders {
             sender.send_until(&url, BATCHES).await?;
@@ -104,8 +111,7 @@ impl Round {
         }
         let exit = last.terminate().await?;
         anyhow::ensure!(exit.code == Some(0), "{}", exit.stderr);
-        self.check().await?;
-        Ok(hits)
+        self.check().await
     }
 
     fn start(&mut self, point: Option<&str>) -> anyhow::Result<Process> {
@@ -120,8 +126,18 @@ impl Round {
             Some(point) => format!("{point}={}*off->return", self.dice.u32(..most(point))),
             None => String::new(),
         };
+        self.start_with(&points)
+    }
+
+    /// A collector that obeys these points.
+    pub(crate) fn start_with(&self, points: &str) -> anyhow::Result<Process> {
         let arguments = ["collector", "--config", "weir.toml"];
-        Process::start_with(WEIR, "collector", self.directory.path(), &arguments, &[("FAILPOINTS", &points)])
+        Process::start_with(WEIR, "collector", self.directory.path(), &arguments, &[("FAILPOINTS", points)])
+    }
+
+    /// All senders at once, until each is done or not answered, or for so long.
+    pub(crate) async fn send_for(&self, moment: Duration, url: &str) {
+        let _ = tokio::time::timeout(moment, send_all(&self.senders, url)).await;
     }
 
     /// One life of a collector, ended at a point of the code or else by SIGKILL; whether it ended at the point.
@@ -133,7 +149,7 @@ impl Round {
                 Some(_) => PATIENCE,
                 None => Duration::from_millis(self.dice.u64(1..150)),
             };
-            let _ = tokio::time::timeout(moment, send_all(&self.senders, &url)).await;
+            self.send_for(moment, &url).await;
             // The commits go on when the senders are done, and maintenance after them.
             let patience = match point {
                 Some(point) if point.starts_with("maintain::") => Duration::from_millis(1_500),

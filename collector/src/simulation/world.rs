@@ -12,9 +12,39 @@ use fastrand::Rng;
 use weir_lake::Table;
 use weir_record::{AccessRecord, BatchStamp, Source, otlp};
 
-use crate::{pending::Committed, wal::Position};
+use crate::{
+    pending::Committed,
+    wal::{Lives, Position},
+};
 
-pub(super) const NOW: i64 = 1_700_000_000_000_000;
+const BEGIN_US: i64 = 1_700_000_000_000_000;
+
+/// How far the machine's clock is set forward or back at once: an hour.
+const JUMP_US: i64 = 3_600_000_000;
+
+/// The machine's clock, which goes on, and is set forward and back by others.
+#[derive(Debug)]
+pub(super) struct Clock(i64);
+
+impl Clock {
+    pub(super) fn new() -> Self {
+        Self(BEGIN_US)
+    }
+
+    /// Microseconds since the Unix epoch.
+    pub(super) fn now_us(&self) -> i64 {
+        self.0
+    }
+
+    pub(super) fn pass(&mut self, rng: &mut Rng) {
+        self.0 += rng.i64(0..2_000_000);
+        match rng.u8(0..100) {
+            0 => self.0 += JUMP_US,
+            1 => self.0 -= JUMP_US,
+            _ => {}
+        }
+    }
+}
 
 /// Records of a batch.
 pub(super) const RECORDS: u64 = 2;
@@ -83,10 +113,20 @@ pub(super) fn body((sender, number): Batch) -> Bytes {
     otlp::encode_logs(&source, &records).into()
 }
 
+/// How far a log comes by a commit, and which life of it makes it.
+#[derive(Debug)]
+pub(super) struct Advance {
+    pub(super) life: Option<i64>,
+    pub(super) after: Position,
+    pub(super) to: Position,
+}
+
 /// What the tables have.
 #[derive(Debug, Default)]
 pub(super) struct Tables {
     pub(super) committed: Committed,
+    /// Which life of the log each of them has that from.
+    pub(super) lives: [Option<i64>; Table::ALL.len()],
     /// The ids of all requests.
     pub(super) requests: HashSet<String>,
     /// Requests that the metrics count.
@@ -99,16 +139,28 @@ pub(super) struct Tables {
 
 impl Tables {
     /// As the lake does: compares positions, then commits. `false` is an error, after which nothing is known.
-    pub(super) fn append(&mut self, table: Table, rows: &[RecordBatch], through: Position, rng: &mut Rng) -> bool {
+    pub(super) fn append(&mut self, table: Table, rows: &[RecordBatch], by: &Advance, rng: &mut Rng) -> bool {
+        let Advance { life, after, to } = *by;
         if self.is_away || rng.u8(0..20) == 0 {
             return false;
         }
-        if through > self.committed[table as usize] {
-            self.committed[table as usize] = through;
+        let committed = self.committed[table as usize];
+        let is_ours = life.is_none_or(|life| self.lives[table as usize] == Some(life)) || after >= to;
+        if committed < to || !is_ours {
+            assert_eq!(committed, after, "the rows begin where the log is not");
+            self.committed[table as usize] = to;
+            self.lives[table as usize] = life.or(self.lives[table as usize]);
             self.take(table, rows);
         }
         // It was done, and the answer is lost.
         rng.u8(0..20) != 0
+    }
+
+    /// The log is taken for the one that they have it from.
+    pub(super) fn assert_written_by(&self, lives: &Lives) {
+        for (life, position) in self.lives.iter().zip(self.committed) {
+            assert!(life.is_none_or(|life| lives.have_committed(life, position)), "{life:?} up to {position}");
+        }
     }
 
     fn take(&mut self, table: Table, rows: &[RecordBatch]) {

@@ -11,6 +11,10 @@ use super::{MOST_FRAME_BYTES, lock::Holder};
 pub(super) const OLD_VERSION: &str = "an older version of Weir wrote it, which this one cannot read; let that version commit what \
                                       is in the log, then move the directory away";
 
+/// Said of files that a newer Weir wrote.
+pub(super) const NEW_VERSION: &str = "a newer version of Weir wrote it, which this one cannot read; start that version again, or let it \
+                                      commit what is in the log and move the directory away";
+
 /// An operation on the log that failed.
 #[derive(Debug, thiserror::Error)]
 pub enum WalError {
@@ -54,6 +58,14 @@ pub enum WalError {
         /// Where in it.
         offset: u64,
         /// What is wrong there, and what can be done.
+        what: &'static str,
+    },
+    /// Another version of Weir wrote the log. Nothing of it was touched.
+    #[error("{}: {what}", .path.display())]
+    OtherVersion {
+        /// The file that says so.
+        path: PathBuf,
+        /// Which version, and what can be done.
         what: &'static str,
     },
     /// The system refused.

@@ -2,6 +2,8 @@
 //!
 //! Both are made once and stand in the file `writer-id`, as text: the UUID, the marker, and the CRC32C of the two, in
 //! hexadecimal. Nobody outside is told the marker, so that no sender can put into a body what looks like a frame.
+//!
+//! A version of Weir that writes what this one cannot read says more before the checksum, so that this one refuses the log.
 
 use std::path::Path;
 
@@ -11,7 +13,7 @@ use super::{
     WalError,
     disk::{Disk, DiskFile},
     durable,
-    error::OLD_VERSION,
+    error::{NEW_VERSION, OLD_VERSION},
     frame::Marker,
 };
 
@@ -53,12 +55,13 @@ impl Identity {
         if let Some(identity) = Self::from_text(text.trim()) {
             return Ok(identity);
         }
-        let what = match Uuid::try_parse(text.trim()) {
-            Ok(_) => OLD_VERSION,
-            Err(_) => {
-                "it is not what it was written as; without it nothing in the log can be told from what is committed"
-            }
-        };
+        if Uuid::try_parse(text.trim()).is_ok() {
+            return Err(WalError::OtherVersion { path, what: OLD_VERSION });
+        }
+        if checked(text.trim()).is_some() {
+            return Err(WalError::OtherVersion { path, what: NEW_VERSION });
+        }
+        let what = "it is not what it was written as; without it nothing in the log can be told from what is committed";
         Err(WalError::Damaged { path, offset: 0, what })
     }
 
@@ -69,12 +72,14 @@ impl Identity {
     }
 
     fn from_text(text: &str) -> Option<Self> {
-        let (said, checksum) = text.rsplit_once(' ')?;
-        if u32::from_str_radix(checksum, 16).ok()? != crc32c::crc32c(said.as_bytes()) {
-            return None;
-        }
-        let (writer_id, marker) = said.split_once(' ')?;
+        let (writer_id, marker) = checked(text)?.split_once(' ')?;
         let marker = u64::from_str_radix(marker, 16).ok()?;
         Some(Self { writer_id: writer_id.to_owned(), marker: Marker::new(marker.to_le_bytes()) })
     }
+}
+
+/// What stands before the checksum, if that is right.
+fn checked(text: &str) -> Option<&str> {
+    let (said, checksum) = text.rsplit_once(' ')?;
+    (u32::from_str_radix(checksum, 16).ok()? == crc32c::crc32c(said.as_bytes())).then_some(said)
 }

@@ -9,6 +9,7 @@
 //! |---|---|
 //! | `lock` | the lock of the one process that may write; its pid as text |
 //! | `writer-id` | a name for this log and the marker of its frames, made once (`identity.rs`) |
+//! | `lives` | which processes have written it (`lives.rs`) |
 //! | `00000000000000000042.wal` | the segment whose first frame is 42: a head with the note (`segment.rs`), then frames |
 //! | `00000000000000000042.cut-1` | a tail that was cut from it, the first 64 MiB of it |
 //! | `00000000000000000042.damaged-1` | the segment, damaged, when nobody needs it any more |
@@ -38,6 +39,7 @@ mod durable;
 mod error;
 mod frame;
 mod identity;
+mod lives;
 mod lock;
 mod reader;
 mod replay;
@@ -58,6 +60,7 @@ pub use disk::{Disk, DiskFile, System};
 pub use error::WalError;
 pub use frame::{Frame, MOST_FRAME_BYTES, Position};
 use identity::Identity;
+pub use lives::Lives;
 pub use lock::{Access, Holder, Lock};
 use reader::{FrameReader, Read};
 use replay::Through;
@@ -131,7 +134,7 @@ impl Wal {
     /// left.
     ///
     /// # Errors
-    /// When another process has it, an older version of Weir wrote it, or the files cannot be used.
+    /// When another process has it, another version of Weir wrote it, or the files cannot be used.
     pub fn open(config: WalConfig) -> Result<(Self, Opened), WalError> {
         Self::open_on(System, config)
     }
@@ -185,6 +188,24 @@ impl<D: Disk> Wal<D> {
     #[must_use]
     pub fn writer_id(&self) -> &str {
         &self.identity.writer_id
+    }
+
+    /// Which processes have written the log.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn lives(&self) -> Result<Lives, WalError> {
+        Lives::read(&self.disk, &self.config.directory)
+    }
+
+    /// Begins another life, durably: a random number, for its commits. `in_tables` are the lives that tables name.
+    ///
+    /// # Errors
+    /// As [`Self::sync`]: after [`WalError::NoSpace`] the log can go on, as the life that began last.
+    pub fn begin_life(&self, mut lives: Lives, in_tables: &[i64]) -> Result<i64, WalError> {
+        let number = self.disk.uuid().as_u64_pair().1.cast_signed();
+        lives.begin(number, self.end.next, in_tables);
+        lives.write(&self.disk, &self.config.directory).map(|()| number)
     }
 
     /// Bytes that all segments take.

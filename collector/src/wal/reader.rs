@@ -11,7 +11,6 @@ use bytes::Bytes;
 use super::{
     Frame, Position, WalError,
     disk::{Disk, DiskFile},
-    error::OLD_VERSION,
     frame::{self, HEAD_BYTES, Marker},
     segment::{self, Head, Segment},
 };
@@ -107,9 +106,6 @@ impl<F: DiskFile> FrameReader<F> {
 
     fn head(&mut self) -> Result<Option<Head>, WalError> {
         let fixed = self.bytes(0, segment::HEAD_BYTES)?.to_vec();
-        if segment::is_old(&fixed) {
-            return Err(WalError::Damaged { path: self.path.clone(), offset: 0, what: OLD_VERSION });
-        }
         let Some(note_bytes) = segment::note_bytes(&fixed) else { return Ok(None) };
         if (segment::HEAD_BYTES + note_bytes) as u64 > self.end {
             return Ok(None);

@@ -9,6 +9,9 @@
 //! | 28 | 4 | CRC32C of bytes 8 to 28 and of the note |
 //! | 32 | … | note, then frames, whose positions follow one another |
 //!
+//! A version whose heads are others has another digit, and its checksum covers the digit too: of a head with another digit whose
+//! checksum holds without it, the digit is what is damaged.
+//!
 //! A segment appears whole, head and all, or not at all: it is written under another name, fsynced, and renamed.
 
 use std::{
@@ -26,14 +29,15 @@ use super::{
     Position, WalError,
     disk::{Disk, DiskFile},
     durable,
-    error::OLD_VERSION,
+    error::{NEW_VERSION, OLD_VERSION},
 };
 
 /// Bytes of the head before the note.
 pub(super) const HEAD_BYTES: usize = 32;
 
 const MAGIC: &[u8; 8] = b"WEIRWAL2";
-const OLD_MAGIC: &[u8; 8] = b"WEIRWAL1";
+/// The magic of every version, without its digit.
+const FAMILY: &[u8; 7] = b"WEIRWAL";
 const EXTENSION: &str = "wal";
 
 /// The largest note, bytes.
@@ -92,11 +96,6 @@ impl Head {
 pub(super) fn note_bytes(fixed: &[u8]) -> Option<usize> {
     let (length, _) = fixed.strip_prefix(MAGIC)?.get(16..)?.split_first_chunk()?;
     Some(u32::from_le_bytes(*length) as usize).filter(|length| *length <= MOST_NOTE_BYTES)
-}
-
-/// Whether a file that begins so is a segment of an older version.
-pub(super) fn is_old(bytes: &[u8]) -> bool {
-    bytes.starts_with(OLD_MAGIC)
 }
 
 fn checksum(said: &[u8], note: &[u8]) -> u32 {
@@ -164,13 +163,27 @@ impl Segment {
 
     /// Makes sure that this version wrote it, unless its first bytes are damaged.
     pub(super) fn check_version<D: Disk>(&self, disk: &D) -> Result<(), WalError> {
-        let mut bytes = [0; OLD_MAGIC.len()];
-        let read = disk.open_to_read(&self.path).and_then(|file| file.read_at(&mut bytes, 0));
-        read.map_err(|error| WalError::io("read", &self.path, error))?;
-        if is_old(&bytes) {
-            return Err(WalError::Damaged { path: self.path.clone(), offset: 0, what: OLD_VERSION });
+        let failed = |error| WalError::io("read", &self.path, error);
+        let mut fixed = [0; HEAD_BYTES];
+        let file = disk.open_to_read(&self.path).map_err(failed)?;
+        file.read_at(&mut fixed, 0).map_err(failed)?;
+        let what = match fixed.strip_prefix(FAMILY).and_then(|rest| rest.first()) {
+            Some(b'1') => OLD_VERSION,
+            Some(b'3'..=b'9') => NEW_VERSION,
+            _ => return Ok(()),
+        };
+        fixed[..MAGIC.len()].copy_from_slice(MAGIC);
+        if what == NEW_VERSION
+            && let Some(note_bytes) = note_bytes(&fixed)
+        {
+            let there = usize::try_from(self.length).unwrap_or(usize::MAX).saturating_sub(HEAD_BYTES);
+            let mut note = vec![0; note_bytes.min(there)];
+            file.read_at(&mut note, HEAD_BYTES as u64).map_err(failed)?;
+            if Head::decode(&fixed, note.into()).is_some() {
+                return Ok(());
+            }
         }
-        Ok(())
+        Err(WalError::OtherVersion { path: self.path.clone(), what })
     }
 
     /// Deletes the file, if it is still there. One in which damage was met is kept aside instead.

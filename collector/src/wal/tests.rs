@@ -2,6 +2,7 @@
 
 mod crash;
 mod damage;
+mod versions;
 
 use std::fs::{self, File};
 
@@ -169,22 +170,6 @@ fn a_log_keeps_its_name_and_does_not_take_a_new_one_for_old_frames() {
     }
     fs::remove_file(&path).unwrap();
     assert!(matches!(Wal::open(config(directory.path())), Err(WalError::Io { .. })));
-}
-
-#[test]
-fn a_log_of_an_older_version_is_refused_as_such() {
-    let directory = TempDir::new().unwrap();
-    write(directory.path(), &numbered(40));
-    let path = segment::list(&System, directory.path()).unwrap()[0].path().to_owned();
-    let mut bytes = fs::read(&path).unwrap();
-    bytes[7] = b'1';
-    fs::write(&path, &bytes).unwrap();
-    let says_so = |error: WalError| error.to_string().contains("older version");
-    assert!(says_so(Wal::open(config(directory.path())).unwrap_err()));
-    bytes[7] = b'2';
-    fs::write(&path, bytes).unwrap();
-    fs::write(directory.path().join("writer-id"), uuid::Uuid::nil().to_string()).unwrap();
-    assert!(says_so(Wal::open(config(directory.path())).unwrap_err()));
 }
 
 #[test]

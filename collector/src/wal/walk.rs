@@ -1,12 +1,12 @@
 //! A log that nobody writes: its frames, and a walk over all that it holds, intact or not, for a person with a broken
 //! machine. Nothing is changed.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
 use super::{
-    Damage, Entry, Frame, Position, WalError,
+    Damage, Entry, Frame, Lives, Position, WalError,
     disk::{Disk, System},
     identity::Identity,
     lock::Access,
@@ -18,6 +18,7 @@ use super::{
 #[derive(Debug)]
 pub struct WalReader<D: Disk = System> {
     disk: D,
+    directory: PathBuf,
     identity: Identity,
     segments: Vec<Segment>,
     _lock: D::Lock,
@@ -27,13 +28,22 @@ impl<D: Disk> WalReader<D> {
     pub(super) fn open_on(disk: D, directory: &Path) -> Result<Self, WalError> {
         let lock = disk.lock(directory, Access::Read)?;
         let (identity, segments) = (Identity::read(&disk, directory)?, segment::list(&disk, directory)?);
-        Ok(Self { disk, identity, segments, _lock: lock })
+        segments.iter().try_for_each(|segment| segment.check_version(&disk))?;
+        Ok(Self { disk, directory: directory.to_owned(), identity, segments, _lock: lock })
     }
 
     /// The name of the log: a UUID.
     #[must_use]
     pub fn writer_id(&self) -> &str {
         &self.identity.writer_id
+    }
+
+    /// Which processes have written the log.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn lives(&self) -> Result<Lives, WalError> {
+        Lives::read(&self.disk, &self.directory)
     }
 
     /// As [`Wal::replay`](super::Wal::replay); it ends with the last intact frame.

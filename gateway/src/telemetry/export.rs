@@ -34,7 +34,7 @@ use tokio::{
     time::{Instant, sleep_until, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
-use weir_record::{AccessRecord, BatchStamp, Source, Span, keys, otlp};
+use weir_record::{AccessRecord, BatchStamp, Source, Span, otlp};
 
 use super::{
     SERVICE,

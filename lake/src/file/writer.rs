@@ -29,7 +29,9 @@ use parquet::{
 use url::Url;
 use uuid::Uuid;
 
-use super::{DataFile, Effort, EncodeError, NAME_END, NAME_START, ROWS_PER_ROW_GROUP, properties::properties};
+use super::{
+    DataFile, Effort, EncodeError, NAME_END, NAME_START, ROWS_PER_ROW_GROUP, checksum, properties::properties,
+};
 use crate::{PARTITION_COLUMN, Table};
 
 /// A Parquet file under construction.
@@ -44,6 +46,8 @@ pub(crate) struct FileWriter {
     open: Option<RowGroup>,
     /// Bytes that were taken away already.
     taken_bytes: u64,
+    /// Their checksum.
+    taken_crc: u32,
     url: Url,
 }
 
@@ -75,7 +79,7 @@ impl FileWriter {
         let mut known: Vec<usize> =
             table.statistics_columns().iter().map(|name| schema.index_of(name)).collect::<Result<_, _>>()?;
         known.sort_unstable();
-        let name = format!("{NAME_START}{}{NAME_END}", Uuid::now_v7());
+        let name = format!("{NAME_START}{}{}{NAME_END}", Uuid::now_v7(), checksum::MARK);
         Ok(Self {
             statistics: FileStatsAccumulator::new(context.stats_columns(), context.physical_data_schema()),
             row_groups: ArrowRowGroupWriterFactory::new(&writer, Arc::clone(&schema)),
@@ -84,6 +88,7 @@ impl FileWriter {
             writer,
             open: None,
             taken_bytes: 0,
+            taken_crc: 0,
             url: context.write_dir().join(&name).map_err(KernelError::from)?,
             context,
         })
@@ -160,6 +165,7 @@ impl FileWriter {
     pub(crate) fn take_bytes(&mut self) -> Vec<u8> {
         let bytes = std::mem::take(self.writer.inner_mut());
         self.taken_bytes += bytes.len() as u64;
+        self.taken_crc = crc32c::crc32c_append(self.taken_crc, &bytes);
         bytes
     }
 
@@ -167,7 +173,11 @@ impl FileWriter {
     pub(crate) fn finish(mut self) -> Result<DataFile, EncodeError> {
         self.close_row_group()?;
         let path = self.path()?;
-        let bytes = self.writer.into_inner()?;
+        self.writer.append_key_value_metadata(checksum::placeholder());
+        let mut bytes = self.writer.into_inner()?;
+        if !checksum::seal(self.taken_crc, &mut bytes) {
+            return Err(EncodeError::Checksum);
+        }
         let statistics = self.statistics.finish()?.ok_or_else(|| KernelError::generic("a file has no rows"))?;
         let size_bytes = self.taken_bytes + bytes.len() as u64;
         let file = FileMeta::new(self.url, chrono::Utc::now().timestamp_millis(), size_bytes);

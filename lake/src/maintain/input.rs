@@ -1,7 +1,7 @@
 //! A file of a table, read a batch at a time.
 //!
 //! What always holds: a row group as it is stored and [`ROWS_DECODED`] rows of it are in memory, not more; only a file
-//! that declares its rows to be in the table's order is read.
+//! that declares its rows to be in the table's order, and whose checksum holds, is read.
 
 use std::{ops::Range, sync::Arc};
 
@@ -20,7 +20,7 @@ use parquet::{
 };
 
 use super::plan::ROWS_DECODED;
-use crate::{LiveFile, Table, order::sorting_columns};
+use crate::{LiveFile, Table, file::checksum, order::sorting_columns};
 
 /// A file that cannot be merged. It stays as it is.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +34,8 @@ pub(crate) struct InputError {
 pub(crate) enum Reason {
     #[error("its rows are not declared to be in the table's order: another program wrote it")]
     Undeclared,
+    #[error("{0}")]
+    Damaged(String),
     #[error("its rows are not in the order that it declares")]
     Disordered,
     #[error(transparent)]
@@ -55,6 +57,9 @@ pub(super) type Input = ParquetRecordBatchStream<Reader>;
 
 /// Opens a file.
 pub(super) async fn open(store: &Arc<dyn ObjectStore>, table: Table, file: &LiveFile) -> Result<Input, Reason> {
+    if let Some(difference) = checksum::difference(store, &file.path, file.size_bytes).await.map_err(external)? {
+        return Err(Reason::Damaged(difference));
+    }
     let reader = Reader { store: Arc::clone(store), path: file.path.clone(), size_bytes: file.size_bytes };
     // The table's own types: a file of ours does not bear an Arrow schema.
     let options = ArrowReaderOptions::new().with_schema(table.schema());

@@ -41,7 +41,7 @@ pub(crate) async fn remove_before(table: &LakeTable, first_date: i32) -> Result<
         kind: Kind::Remove,
         added: Vec::new(),
         removed: Arc::new(files.iter().map(|file| file.path.clone()).collect()),
-        advance: position.then(|| Advance { writer: RETENTION.to_owned(), after: None, to: i64::from(first_date) }),
+        advance: position.then(|| Advance { writer: RETENTION.into(), after: None, to: i64::from(first_date) }),
         since: Utc::now(),
     };
     match table.commit(&change).await? {

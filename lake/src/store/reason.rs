@@ -19,7 +19,10 @@ pub(crate) fn reason(error: &(dyn Error + 'static)) -> String {
 
 /// The same of the kernel's errors, which append a backtrace to their text when the environment asks for one.
 pub(crate) fn reason_of_kernel(error: &KernelError) -> String {
-    let text = error.without_backtrace().to_string();
+    let text = match error {
+        KernelError::Generic(text) => text.clone(),
+        other => other.without_backtrace().to_string(),
+    };
     answer(&text).unwrap_or_else(|| one_line(&text))
 }
 

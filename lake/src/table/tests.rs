@@ -197,6 +197,33 @@ async fn rows_that_begin_where_the_writer_is_not_are_not_added() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_another_life_of_a_writer_has_committed_is_not_taken_for_its_own() {
+    let directory = tempdir().unwrap();
+    let lake = open(&directory).await;
+    let table = lake.table(Table::Requests);
+    let writer = |life| Writer { id: "w".to_owned(), life: Some(life) };
+    table.append_after(&[rows([1, 2])], writer(7), 0, 5).await.unwrap();
+    // The answer was lost.
+    assert_eq!(table.append_after(&[rows([1, 2])], writer(7), 0, 5).await.unwrap(), Append::AlreadyCommitted);
+    // One that began with a copy has other rows up to the same position, to a lower one, and to a higher one.
+    for position in [4, 5, 6] {
+        let error = table.append_after(&[rows([3])], writer(8), 0, position).await.unwrap_err();
+        assert!(matches!(error, CommitError::Moved { after: 0, found: 5, .. }), "{error}");
+    }
+    // One that began after it knows what was there; some of its rows, for other tables, end before that.
+    assert_eq!(table.append_after(&[], writer(8), 5, 4).await.unwrap(), Append::AlreadyCommitted);
+    assert_eq!(table.position_and_life("w").await.unwrap(), (Some(5), Some(7)));
+    table.append_after(&[rows([3])], writer(8), 5, 6).await.unwrap();
+    assert_eq!(table.position_and_life("w").await.unwrap(), (Some(6), Some(8)));
+    let error = table.append_after(&[rows([4])], writer(7), 5, 6).await.unwrap_err();
+    assert!(matches!(error, CommitError::Moved { after: 5, found: 6, .. }), "{error}");
+    assert_eq!((times(table).await, parquet_objects(table).await), (vec![1, 2, 3], 2));
+    assert_eq!(table.snapshot().await.unwrap().positions().collect::<Vec<_>>(), [("w", 6)]);
+    // It is the same for whoever reads the log from its beginning.
+    assert_eq!(open(&directory).await.table(Table::Requests).position_and_life("w").await.unwrap(), (Some(6), Some(8)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn writers_who_race_lose_nothing() {
     let directory = tempdir().unwrap();
     let lakes = [open(&directory).await, open(&directory).await];
