@@ -23,6 +23,7 @@ mod late;
 mod machine;
 mod maintain;
 mod secured;
+mod several_collectors;
 mod spool_kills;
 mod sql_command;
 mod store_faults;

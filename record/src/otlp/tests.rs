@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
-use crate::{BatchStamp, CacheStatus, Outcome, SpanId, SpanKind, SpanStatus, ThrottleScope, TraceId};
+use crate::{BatchStamp, CacheStatus, Outcome, SpanId, SpanKind, SpanStatus, ThrottleScope, Told, TraceId};
 
 /// 2100-01-01 in microseconds: times beyond it are of no interest, and OTLP's nanoseconds must hold them.
 const LATEST_US: i64 = 4_102_444_800_000_000;
