@@ -25,7 +25,8 @@ fn now_us() -> i64 {
 
 /// Sends a batch whose records are of these times, one after the other.
 async fn send(up: &Up, number: u64, time_us: impl Fn(u64) -> i64) {
-    let stamp = BatchStamp { sequence: number, offered: number * RECORDS, dropped: 0, doubtful: false };
+    let stamp =
+        BatchStamp { sequence: number, offered: number * RECORDS, dropped: 0, doubtful: false, elsewhere: None };
     let source = Source { service: "late".into(), instance: "late".into(), stamp: Some(stamp) };
     let record = |index| AccessRecord {
         time_us: time_us(index),

@@ -27,7 +27,7 @@ async fn a_gateway_that_goes_from_one_collector_to_another_is_counted_once_in_al
     }
     let (gateway, address, gateway_admin) = gateway(&stations, &collectors).await;
     for round in 0..ROUNDS {
-        Traffic::new(round).send(&address, REQUESTS).await.unwrap();
+        Traffic::new(round).send(&address, usize::try_from(REQUESTS).unwrap()).await.unwrap();
         let all = (round + 1) * REQUESTS;
         until_metrics(&gateway_admin, |value| value("weir_gateway_records_sent_total{signal=\"logs\"}") == all)
             .await
