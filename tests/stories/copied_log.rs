@@ -109,7 +109,7 @@ async fn one_of_two_ends(directory: &TempDir, collectors: [(Process, String); 2]
     // The first ten batches of the other were in both logs, or in none.
     let stored: BTreeSet<String> = rows.iter().cloned().collect();
     assert_eq!(stored.len(), rows.len(), "some are there twice");
-    assert!(stored.is_superset(&expected), "{} acknowledged what is not there", winner);
+    assert!(stored.is_superset(&expected), "{winner} acknowledged what is not there");
     assert!(stored.is_disjoint(&ids(&format!("by-{loser}"), 11..=losers.answered())));
 }
 

@@ -85,13 +85,13 @@ impl Lives {
     }
 
     pub(super) fn write<D: Disk>(&self, disk: &D, directory: &Path) -> Result<(), WalError> {
-        let text: String = self.0.iter().map(Life::to_line).collect();
+        let text: String = self.0.iter().copied().map(Life::to_line).collect();
         durable::write(disk, &directory.join(LIVES), text.as_bytes()).map_err(WalError::or_no_space)
     }
 }
 
 impl Life {
-    fn to_line(&self) -> String {
+    fn to_line(self) -> String {
         let said = format!("{:016x} {:016x}", self.number, self.first_free.get());
         format!("{said} {:08x}\n", crc32c::crc32c(said.as_bytes()))
     }
