@@ -57,6 +57,9 @@ impl ObjectStore {
             format!("-dir={}", data.display()),
             format!("-s3.port={port}"),
             format!("-s3.config={}", config.display()),
+            // Its other catalogs would have fixed ports.
+            "-s3.port.iceberg=0".to_owned(),
+            "-s3.port.lance=0".to_owned(),
             format!("-master.port={}", ports[0]),
             format!("-volume.port={}", ports[1]),
             format!("-filer.port={}", ports[2]),

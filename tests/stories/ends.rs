@@ -5,7 +5,7 @@ use std::{fs, time::Duration};
 
 use weir_tests::{Exit, Process};
 
-use crate::torture::{Round, listening};
+use crate::torture::{BATCHES, Round, listening};
 
 /// Phases, and the point of the code that makes each long enough to be met.
 const PHASES: [(&str, &str); 6] = [
@@ -63,7 +63,9 @@ async fn a_collector_that_is_asked_to_end_while_its_store_is_away_keeps_all_in_i
         // What is no directory takes no commit.
         fs::rename(&log, &away).unwrap();
         fs::write(&log, "").unwrap();
-        round.send_for(Duration::from_secs(1), &url).await;
+        round.send_until(if is_told_twice { BATCHES / 2 } else { BATCHES }, &url).await.unwrap();
+        // So that there is something to commit that cannot be.
+        collector.logged("commit failed; the rows are kept, trying again").await.unwrap();
         collector.signal("TERM").unwrap();
         if is_told_twice {
             collector.logged("shutting down; a second signal ends at once").await.unwrap();

@@ -25,7 +25,8 @@ const HEAVY: [(&str, &str); 3] = [
 ];
 
 async fn answer(query: &str, sql: &str) -> (u16, String) {
-    let client = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().unwrap();
+    // The limits are the statement's. On a machine with other work it may take long to come to them.
+    let client = reqwest::Client::builder().no_proxy().timeout(4 * PATIENCE).build().unwrap();
     let response = client.post(format!("{query}/sql")).body(sql.to_owned()).send().await.unwrap();
     (response.status().as_u16(), response.text().await.unwrap())
 }

@@ -135,6 +135,14 @@ impl Round {
         Process::start_with(WEIR, "collector", self.directory.path(), &arguments, &[("FAILPOINTS", points)])
     }
 
+    /// Each sender sends up to this batch, and is answered.
+    pub(crate) async fn send_until(&self, batch: u64, url: &str) -> anyhow::Result<()> {
+        for sender in &self.senders {
+            sender.send_until(url, batch).await?;
+        }
+        Ok(())
+    }
+
     /// All senders at once, until each is done or not answered, or for so long.
     pub(crate) async fn send_for(&self, moment: Duration, url: &str) {
         let _ = tokio::time::timeout(moment, send_all(&self.senders, url)).await;
