@@ -62,7 +62,7 @@ struct Times {
 async fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     anyhow::ensure!(!arguments.directory.exists(), "{} is there already", arguments.directory.display());
-    let lake = Arc::new(Lake::open(&StoreConfig::local(&arguments.directory.join("tables"))).await?);
+    let lake = Arc::new(Lake::open(&StoreConfig::local(arguments.directory.join("tables"))).await?);
     let config =
         WalConfig { directory: arguments.directory.join("wal"), segment_bytes: 64 << 20, budget_bytes: 2 << 30 };
     let (mut wal, _) = Wal::open(config)?;

@@ -3,11 +3,14 @@
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Mutex, PoisonError, mpsc},
+    sync::{Mutex, PoisonError},
     thread,
 };
 
-use tokio::{runtime::Handle, sync::oneshot};
+use tokio::{
+    runtime::Handle,
+    sync::{mpsc, oneshot},
+};
 
 /// How much lower (nice(2)): about a third of the share of a thread that answers, when there is not enough for both.
 const NICENESS: i32 = 5;
@@ -40,7 +43,8 @@ impl Background {
     pub async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Stopped> {
         let (result, done) = oneshot::channel();
         // Whoever waits for the result may go.
-        self.hand_over(Box::new(move || drop(result.send(work()))))?;
+        let work = Box::new(move || drop(result.send(work())));
+        self.thread()?.send(work).await.map_err(|_| Stopped)?;
         done.await.map_err(|_| Stopped)
     }
 
@@ -57,21 +61,22 @@ impl Background {
         self.run(move || runtime.block_on(future)).await
     }
 
-    fn hand_over(&self, work: Work) -> Result<(), Stopped> {
+    fn thread(&self) -> Result<mpsc::Sender<Work>, Stopped> {
         let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
         let running = match &mut *thread {
             Some(running) => running,
             none => none.insert(start(&self.name)?),
         };
-        running.send(work).map_err(|_| Stopped)
+        Ok(running.clone())
     }
 }
 
 fn start(name: &str) -> Result<mpsc::Sender<Work>, Stopped> {
-    let (sender, works) = mpsc::channel::<Work>();
+    // Who comes while another's work waits, waits too.
+    let (sender, mut works) = mpsc::channel::<Work>(1);
     let run = move || {
         give_way();
-        for work in works {
+        while let Some(work) = works.blocking_recv() {
             // Whoever waits for it is told by the end of its channel.
             let _ = catch_unwind(AssertUnwindSafe(work));
         }
