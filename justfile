@@ -38,3 +38,8 @@ torture-spool rounds="400" seed="0":
 # Kills collectors for as many rounds as one likes, beginning with this seed.
 torture rounds="1000" seed="0":
     WEIR_TORTURE_ROUNDS={{rounds}} WEIR_TORTURE_SEED={{seed}} cargo test --test stories torture -- --nocapture
+
+# Gives a parser of foreign bytes what it was not made for (needs cargo-fuzz and a nightly compiler).
+fuzz target seconds="600":
+    mkdir -p fuzz/corpus/{{target}}
+    cd fuzz && cargo +nightly fuzz run {{target}} corpus/{{target}} seeds/{{target}} -- -max_total_time={{seconds}}

@@ -14,6 +14,7 @@ mod demo;
 mod disk;
 mod doctor;
 mod exact;
+mod fuzz_seeds;
 mod machine;
 mod maintain;
 mod secured;
