@@ -46,3 +46,8 @@ ingest seconds="10" *arguments:
 # What each step of a record's way through the collector costs.
 steps *arguments:
     cargo run --release -p weir-benches --bin steps -- "$(mktemp -d)/steps" {{arguments}}
+
+# Gives a parser of foreign bytes what it was not made for (needs cargo-fuzz and a nightly compiler).
+fuzz target seconds="600":
+    mkdir -p fuzz/corpus/{{target}}
+    cd fuzz && cargo +nightly fuzz run {{target}} corpus/{{target}} seeds/{{target}} -- -max_total_time={{seconds}}

@@ -29,3 +29,5 @@ mod upstream;
 pub use config::{Config, OTHER_SECTIONS};
 pub use run::{Gateway, RunError, StartError};
 pub use stats::Stats;
+#[doc(hidden)]
+pub use telemetry::spool::fuzzing as fuzzing_of_the_spool;

@@ -18,6 +18,7 @@ mod disk;
 mod doctor;
 mod ends;
 mod exact;
+mod fuzz_seeds;
 mod heavy;
 mod late;
 mod machine;

@@ -12,6 +12,7 @@
 //! which is within [`SYNC_INTERVAL`] of its append, and when its segment is full. A torn tail is cut, and a damaged
 //! segment is set aside from the damage on; the counters on the batches tell how many records that lost.
 
+pub mod fuzzing;
 mod segment;
 mod state;
 #[cfg(test)]

@@ -49,7 +49,8 @@ impl Entry {
         (PREFIX_BYTES + COUNTERS_BYTES + self.body.len()) as u64
     }
 
-    fn encode(&self) -> Option<Vec<u8>> {
+    /// Its bytes in a segment; none when they are too many.
+    pub(super) fn encode(&self) -> Option<Vec<u8>> {
         let length = u32::try_from(COUNTERS_BYTES + self.body.len()).ok()?;
         let mut bytes = Vec::with_capacity(PREFIX_BYTES + COUNTERS_BYTES + self.body.len());
         bytes.extend(length.to_le_bytes());
