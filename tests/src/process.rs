@@ -1,11 +1,13 @@
 //! A process of the program under test.
 
 use std::{
+    collections::BTreeSet,
     fs::{self, File},
     net::TcpListener,
     os::unix::process::ExitStatusExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -211,10 +213,15 @@ impl Drop for Process {
     }
 }
 
-/// A port that was free a moment ago, for a station that must come back at the same place.
+/// A port that was free a moment ago, for a station that must come back at the same place. The system gives it to nobody who
+/// asks for any: it is not among those that outgoing connections have (ip_local_port_range, 32768 and above). Nor is it given twice.
 ///
 /// # Errors
 /// When there is none.
 pub fn free_port() -> anyhow::Result<u16> {
-    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut ports = std::iter::repeat_with(|| fastrand::u16(10_000..32_000)).take(1_000);
+    let is_free = |port: &u16| given.insert(*port) && TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    ports.find(is_free).context("no port is free")
 }
