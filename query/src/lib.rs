@@ -27,6 +27,7 @@ mod statement;
 mod table;
 #[cfg(test)]
 mod testing;
+mod workers;
 
 pub use answer::{Answer, Rows};
 pub use config::Config;

@@ -3,14 +3,13 @@
 //! What always holds: nothing is changed, whatever the statement says; memory and spill space have a bound that all
 //! statements share (I7); an answer holds every row acknowledged before the statement began, once (I9).
 
-use std::{panic::AssertUnwindSafe, path::PathBuf, sync::Arc, thread::available_parallelism};
+use std::{path::PathBuf, sync::Arc, thread::available_parallelism};
 
 use arrow::datatypes::SchemaRef;
 use datafusion::{
     catalog::{CatalogProvider, CatalogProviderList, MemoryCatalogProvider, MemoryCatalogProviderList},
     error::DataFusionError,
     execution::{
-        SendableRecordBatchStream,
         context::SQLOptions,
         disk_manager::{DiskManagerBuilder, DiskManagerMode},
         memory_pool::{FairSpillPool, MemoryConsumer, MemoryReservation},
@@ -19,11 +18,11 @@ use datafusion::{
         session_state::{SessionState, SessionStateBuilder},
     },
     logical_expr::LogicalPlan,
-    physical_plan::execute_stream,
     prelude::SessionConfig,
 };
-use futures::StreamExt;
+use futures::stream;
 use object_store::ObjectStore;
+use tokio::sync::mpsc;
 use weir_lake::{Lake, Table};
 use weir_station::{credentials::Credentials, watched::FileFault};
 
@@ -39,6 +38,7 @@ use crate::{
     pending::{PendingError, PendingSource},
     scan::STORE_URL,
     statement::{CATALOG, SCHEMA, Statement},
+    workers::{Computed, Workers},
 };
 
 /// What caches of Parquet footers may hold, beside `memory`.
@@ -98,6 +98,7 @@ pub struct Engine {
     store: Arc<dyn ObjectStore>,
     fresh: Fresh,
     session: SessionState,
+    workers: Workers,
 }
 
 impl Engine {
@@ -110,7 +111,8 @@ impl Engine {
         let store = lake.store();
         let url = ObjectStoreUrl::parse(STORE_URL).map_err(EngineError::Runtime)?;
         runtime.register_object_store(url.as_ref(), Arc::clone(&store));
-        Ok(Self { store, fresh: Fresh::new(lake, sources), session: session(runtime) })
+        let workers = Workers::start().map_err(|error| EngineError::Runtime(error.into()))?;
+        Ok(Self { store, fresh: Fresh::new(lake, sources), session: session(runtime), workers })
     }
 
     /// An engine that asks the collectors which the configuration names.
@@ -154,7 +156,8 @@ impl Engine {
         verify(&plan)?;
         let plan = state.create_physical_plan(&plan).await?;
         let scanned = Scanned::by(&plan, &self.store);
-        Ok(answer(execute_stream(plan, state.task_ctx())?, scanned, held))
+        let (schema, computed) = self.workers.run(plan, state.task_ctx(), held)?;
+        Ok(answer(&schema, computed, scanned))
     }
 
     /// Reserves the memory of the pending rows that were brought here.
@@ -178,19 +181,15 @@ impl Engine {
     }
 }
 
-fn answer(rows: SendableRecordBatchStream, scanned: Scanned, held: MemoryReservation) -> Answer {
-    let (schema, scanned) = (rows.schema(), Arc::new(scanned));
-    let rows = AssertUnwindSafe(rows).catch_unwind().then(move |batch| {
-        let (_held, scanned) = (&held, Arc::clone(&scanned));
-        async move {
-            match batch {
-                Ok(Ok(batch)) => Ok(batch),
-                Ok(Err(error)) => Err(scanned.error(Ok(error)).await),
-                Err(panic) => Err(scanned.error(Err(panic)).await),
-            }
-        }
+fn answer(schema: &SchemaRef, computed: mpsc::Receiver<Computed>, scanned: Scanned) -> Answer {
+    let rows = stream::unfold((computed, scanned), |(mut computed, scanned)| async move {
+        let batch = match computed.recv().await? {
+            Ok(batch) => Ok(batch),
+            Err(failed) => Err(scanned.error(failed).await),
+        };
+        Some((batch, (computed, scanned)))
     });
-    Answer::new(&schema, rows)
+    Answer::new(schema, rows)
 }
 
 /// The second line of defence behind the list of statements that may run.

@@ -86,7 +86,8 @@ fn start(name: &str) -> Result<mpsc::Sender<Work>, Stopped> {
 }
 
 /// On Linux a thread has a priority of its own. Elsewhere only its process has one, which is left as it is.
-fn give_way() {
+/// Lowers the priority of the calling thread, for good: it gives way to those that answer somebody.
+pub fn give_way() {
     #[cfg(target_os = "linux")]
     if let Err(error) = rustix::process::nice(NICENESS) {
         tracing::debug!(%error, "work in the background has the priority of all");
