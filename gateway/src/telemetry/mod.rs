@@ -45,6 +45,8 @@ pub(crate) struct Telemetry {
     spans: mpsc::Sender<Span>,
     lines: Option<mpsc::Sender<String>>,
     stats: Arc<Stats>,
+    /// Whether records and spans go to the collector. Lines of the access log are written all the same.
+    pub is_enabled: bool,
     /// The share of traces that are kept whatever becomes of them.
     pub trace_ratio: f64,
     /// Requests that take as long are slow, microseconds.
@@ -82,7 +84,8 @@ pub(crate) fn queues(config: &TelemetryConfig, stats: Arc<Stats>) -> Result<(Tel
         None => (None, None),
     };
     let slow_us = u64::try_from(config.slow.as_micros()).unwrap_or(u64::MAX);
-    let telemetry = Telemetry { records, spans, lines, stats, trace_ratio: config.trace_ratio, slow_us };
+    let (is_enabled, trace_ratio) = (config.enabled, config.trace_ratio);
+    let telemetry = Telemetry { records, spans, lines, stats, is_enabled, trace_ratio, slow_us };
     Ok((telemetry, Queues { records: far_records, spans: far_spans, lines: far_lines }))
 }
 
@@ -92,6 +95,9 @@ impl Telemetry {
         if let Some(lines) = &self.lines {
             // The access log is for eyes; the collector has the records. A line without room is left out.
             let _ = lines.try_send(line::json(&record));
+        }
+        if !self.is_enabled {
+            return;
         }
         offer(&self.records, record, &self.stats.logs);
         for span in spans {
