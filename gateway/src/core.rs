@@ -5,7 +5,7 @@
 use std::{io, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
 use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use tokio::{
     net::{TcpListener, TcpStream},
     task::{JoinSet, LocalSet},
@@ -13,7 +13,15 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{body::UploadBody, handle::handle, serving::Serving, stats::Stats, telemetry::Telemetry, upstream::Pool};
+use crate::{
+    body::UploadBody,
+    handle::handle,
+    serving::Serving,
+    stats::Stats,
+    telemetry::Telemetry,
+    timer::{Deadlines, KeptTimer},
+    upstream::Pool,
+};
 
 /// Pause after an accept that failed: most likely the process has no file descriptor left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -39,6 +47,8 @@ pub(crate) struct Core {
     pub shared: Arc<Shared>,
     /// Connections to the integrations.
     pub pool: Rc<Pool<UploadBody>>,
+    /// Timers of the integrations.
+    pub deadlines: Deadlines,
 }
 
 /// Sockets for this many threads on one address: the system spreads connections over them (`SO_REUSEPORT`). Port 0
@@ -72,7 +82,7 @@ pub(crate) fn run(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     LocalSet::new().block_on(&runtime, async move {
         let listener = TcpListener::from_std(listener)?;
-        let core = Rc::new(Core { shared, pool: Rc::new(Pool::new()) });
+        let core = Rc::new(Core { shared, pool: Rc::new(Pool::new()), deadlines: Deadlines::new() });
         let mut connections = JoinSet::new();
         loop {
             tokio::select! {
@@ -112,7 +122,7 @@ async fn serve(core: Rc<Core>, stream: TcpStream, client: SocketAddr, shutdown: 
     let client_text = client.ip().to_string();
     let service = service_fn(|request: Request<Incoming>| handle(Rc::clone(&core), request, client_text.clone()));
     let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
+        .timer(KeptTimer::new())
         .header_read_timeout(core.shared.header_timeout)
         .serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);

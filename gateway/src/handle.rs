@@ -10,7 +10,7 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
-use tokio::time::{Sleep, sleep};
+use tokio::time::sleep;
 use weir_record::Outcome;
 
 use crate::{
@@ -20,6 +20,7 @@ use crate::{
     exchange::Exchange,
     refusal::Refusal,
     route::Parameters,
+    timer::Deadline,
     upstream::{Lease, SendError},
 };
 
@@ -45,7 +46,7 @@ enum Answer {
     /// The configuration.
     Mock(Response<Bytes>),
     /// The integration.
-    Integration(Response<Incoming>, Lease<UploadBody>, std::pin::Pin<Box<Sleep>>),
+    Integration(Response<Incoming>, Lease<UploadBody>, Deadline),
 }
 
 /// Serves one request. Its record is made when the response's body is dropped, or this future is.
@@ -150,7 +151,7 @@ async fn forward(
     let sampled = exchange.is_sampled();
     rewrite(request.headers_mut(), proxy, client, exchange, sampled);
     exchange.integration_begins(url);
-    let mut deadline = Box::pin(sleep(proxy.timeout));
+    let mut deadline = core.deadlines.after(proxy.timeout);
     let sent = tokio::select! {
         sent = core.pool.send(proxy.is_https, &proxy.authority, request) => sent,
         () = &mut deadline => Err(SendError::Timeout(proxy.authority.clone())),

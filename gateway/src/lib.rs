@@ -23,6 +23,7 @@ mod serving;
 
 mod stats;
 mod telemetry;
+mod timer;
 mod trace;
 mod upstream;
 

@@ -8,7 +8,7 @@ use opentelemetry_proto::tonic::{
     trace::v1::{ResourceSpans, ScopeSpans, Span as WireSpan, Status, span::SpanKind as WireKind, status::StatusCode},
 };
 
-use super::super::value::{attribute, integer_attribute, text_attribute};
+use super::super::value::{attribute, integer_attribute};
 use super::{SCOPE, doubtful_mark, elsewhere_marks, nanos};
 use crate::{AccessRecord, CacheStatus, Source, Span, SpanKind, SpanStatus, keys};
 
@@ -157,4 +157,8 @@ const fn wire_status(status: SpanStatus) -> StatusCode {
         SpanStatus::Ok => StatusCode::Ok,
         SpanStatus::Error => StatusCode::Error,
     }
+}
+
+fn text_attribute(key: &str, text: &str) -> KeyValue {
+    attribute(key, Value::StringValue(text.to_owned()))
 }
