@@ -28,8 +28,8 @@ deny:
 
 # The lean programs, optimised, and their sizes.
 release:
-    cargo build --release -p weir-gateway -p weir-collector -p weir-tui
-    ls -l target/release/weir-gateway target/release/weir-collector target/release/weir-tui
+    cargo build --profile lean -p weir-gateway -p weir-collector -p weir-tui
+    ls -l target/lean/weir-gateway target/lean/weir-collector target/lean/weir-tui
 
 # Kills gateways in front of a collector that comes and goes, in the same way.
 torture-spool rounds="400" seed="0":

@@ -8,7 +8,8 @@ use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::{
     net::{TcpListener, TcpStream},
-    task::{JoinSet, LocalSet},
+    runtime::LocalOptions,
+    task::JoinSet,
     time::timeout,
 };
 use tokio_util::sync::CancellationToken;
@@ -79,8 +80,8 @@ pub(crate) fn run(
     shared: Arc<Shared>,
     shutdown: &CancellationToken,
 ) -> io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    LocalSet::new().block_on(&runtime, async move {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
+    runtime.block_on(async move {
         let listener = TcpListener::from_std(listener)?;
         let core = Rc::new(Core { shared, pool: Rc::new(Pool::new()), deadlines: Deadlines::new() });
         let mut connections = JoinSet::new();

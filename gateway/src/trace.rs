@@ -60,8 +60,11 @@ impl TraceContext {
 
     /// Writes the context for the integration, whose caller is the client span.
     pub(crate) fn write(&self, headers: &mut HeaderMap, sampled: bool) {
-        let value = format!("00-{}-{}-0{}", self.trace_id, self.client_span_id, u8::from(sampled));
-        if let Ok(value) = HeaderValue::from_str(&value) {
+        let mut value = *b"00-................................-................-00";
+        value[3..35].copy_from_slice(&self.trace_id.digits());
+        value[36..52].copy_from_slice(&self.client_span_id.digits());
+        value[54] += u8::from(sampled);
+        if let Ok(value) = HeaderValue::from_bytes(&value) {
             headers.insert(TRACEPARENT, value);
         }
         if self.parent.is_none() {

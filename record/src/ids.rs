@@ -30,6 +30,18 @@ macro_rules! id {
             pub const fn as_bytes(&self) -> &[u8; $bytes] {
                 &self.0
             }
+
+            /// The hexadecimal digits, as ASCII: what [`Display`](fmt::Display) prints.
+            #[must_use]
+            pub const fn digits(&self) -> [u8; 2 * $bytes] {
+                let (mut digits, mut at) = ([0; 2 * $bytes], 0);
+                while at < $bytes {
+                    digits[2 * at] = HEX_DIGITS[(self.0[at] >> 4) as usize];
+                    digits[2 * at + 1] = HEX_DIGITS[(self.0[at] & 15) as usize];
+                    at += 1;
+                }
+                digits
+            }
         }
 
         impl FromStr for $type {
@@ -52,7 +64,8 @@ macro_rules! id {
 
         impl fmt::Display for $type {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+                // Digits are ASCII.
+                f.write_str(str::from_utf8(&self.digits()).unwrap_or_default())
             }
         }
 
@@ -72,6 +85,8 @@ id! {
     /// The id of a span within a trace.
     SpanId, 8
 }
+
+const HEX_DIGITS: &[u8; 16] = b"0123456789abcdef";
 
 const fn hex_digit(digit: u8) -> Option<u8> {
     match digit {

@@ -52,8 +52,8 @@ pub(crate) struct Surroundings {
     pub upstream: SocketAddr,
     /// The collector's address for OTLP over gRPC.
     pub collector: SocketAddr,
-    /// Where `weir-gateway` is.
-    pub programs: PathBuf,
+    /// The program `weir-gateway`.
+    pub gateway: PathBuf,
     /// The program `envoy`.
     pub envoy: PathBuf,
     /// The share of traces that are kept.
@@ -135,7 +135,7 @@ impl Contender {
                 (around.envoy.clone(), template.replace("@ACCESS_LOG@\n", log), "envoy.yaml")
             }
             Self::Weir | Self::WeirAll | Self::WeirJwt | Self::WeirOff => {
-                (around.programs.join("weir-gateway"), include_str!("configs/weir.toml").to_owned(), "weir.toml")
+                (around.gateway.clone(), include_str!("configs/weir.toml").to_owned(), "weir.toml")
             }
         };
         let path = around.directory.join(format!("{name}.{file}"));
@@ -167,7 +167,7 @@ impl Contender {
             ("@COLLECTOR_PORT@", around.collector.port().to_string()),
             ("@TRACE_RATIO@", format!("{ratio:?}")),
             ("@TRACE_PERCENT@", format!("{:?}", ratio * 100.0)),
-            ("@ENABLED@", (self != Self::WeirOff).to_string()),
+            ("@SWITCH@", if self == Self::WeirOff { "enabled = false" } else { "" }.to_owned()),
             ("@BUFFER@", if self == Self::NginxBuffered { " buffer=64k flush=1s" } else { "" }.to_owned()),
         ]);
         Ok(values.iter().fold(template.to_owned(), |text, (name, value)| text.replace(name, value)))

@@ -67,9 +67,12 @@ struct Arguments {
     /// The core of the server behind them and of the collector.
     #[arg(long, default_value_t = 1)]
     other_core: usize,
-    /// Where the programs weir-gateway, weir-collector and upstream are.
+    /// Where the programs weir-collector and upstream are.
     #[arg(long)]
     programs: PathBuf,
+    /// The program `weir-gateway`.
+    #[arg(long)]
+    gateway: PathBuf,
     /// The program `envoy`.
     #[arg(long, default_value = "envoy")]
     envoy: PathBuf,
@@ -103,7 +106,7 @@ async fn measure(arguments: &Arguments) -> anyhow::Result<()> {
         core: arguments.core,
         upstream,
         collector,
-        programs,
+        gateway: arguments.gateway.clone(),
         envoy: arguments.envoy.clone(),
         trace_ratio: arguments.trace_ratio,
         token,
