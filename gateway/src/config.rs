@@ -1,7 +1,13 @@
 //! The section `[gateway]`, and with it the definitions of the APIs.
 
 pub(crate) mod apis;
+pub(crate) mod authorizers;
+pub(crate) mod definitions;
+mod domains;
 pub(crate) mod integration;
+pub(crate) mod plans;
+mod privacy;
+mod traces;
 
 use std::{
     net::SocketAddr,
@@ -9,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use apis::Definitions;
+use definitions::Definitions;
 use http::uri::Authority;
 use weir_station::{
     config::{ByteSize, Document, OneOrMany, Section},
@@ -102,7 +108,7 @@ pub enum AccessLog {
 }
 
 impl Config {
-    /// Reads `[gateway]`, `[[api]]`, `[[api_key]]` and `[[jwt_authorizer]]`. The spool is under `data` unless it says
+    /// Reads `[gateway]` and what it serves. The spool is under `data` unless it says
     /// otherwise.
     #[must_use]
     pub fn read(document: &Document, data: &Path) -> Self {
@@ -118,7 +124,7 @@ impl Config {
             drain: section.value("drain", Duration::from_secs(10)),
             account: limit(&section.section("throttle")),
             telemetry: TelemetryConfig::read(&section.section("telemetry"), data),
-            definitions: Definitions::read(document, section.value("integration_timeout", Duration::from_secs(29))),
+            definitions: Definitions::read(document, &section),
         }
     }
 }

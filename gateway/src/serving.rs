@@ -1,7 +1,16 @@
-//! What is served, ready to be looked up: the definitions with their buckets, keys and authorizers.
+//! What is served, ready to be looked up: the definitions with their routers, buckets, keys and authorizers.
+//!
+//! What always holds: it never changes. A new configuration makes a new one, whole, and requests that are under way go
+//! on with theirs.
 
-use std::sync::Arc;
+mod find;
 
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+pub(crate) use find::Found;
 use weir_record::ThrottleScope;
 
 use crate::{
@@ -13,11 +22,14 @@ use crate::{
     bucket::{Limit, TokenBucket},
     config::{
         Config,
-        apis::{ApiDefinition, StageDefinition},
-        integration::Integration,
+        definitions::{
+            ApiDefinition, ApiKind, Auth, Cors, Definitions, Privacy, RouteDefinition, StageDefinition, UnknownRoute,
+        },
     },
+    integration::{Integration, Services},
     refusal::Refusal,
-    route::{Parameters, RouteKey, rest_of, segments},
+    route::RouteKey,
+    router::Router,
 };
 
 /// The stage that needs no segment in the path.
@@ -26,51 +38,94 @@ const DEFAULT_STAGE: &str = "$default";
 /// Everything that is served.
 #[derive(Debug)]
 pub(crate) struct Serving {
-    /// Longest base first.
-    apis: Vec<Api>,
+    apis: Vec<ServedApi>,
+    /// Those with a path of their own: indices into `apis`, the longest base first.
+    by_path: Vec<(Vec<String>, usize)>,
+    domains: Vec<Domain>,
     account: Option<TokenBucket>,
     /// The largest request body, bytes.
     pub body_limit_bytes: u64,
 }
 
 #[derive(Debug)]
-struct Api {
-    name: String,
-    base: Vec<String>,
-    stages: Vec<Stage>,
+struct ServedApi {
+    api: Arc<Api>,
+    stages: Vec<ServedStage>,
 }
 
-/// A stage, with the routes that it has.
 #[derive(Debug)]
-pub(crate) struct Stage {
+struct ServedStage {
+    stage: Arc<Stage>,
+    router: Router<Route>,
+}
+
+#[derive(Debug)]
+struct Domain {
+    /// `api.example.com`, or `.example.com` for all hosts below it.
+    name: String,
+    /// Base path, API and stage: indices. The longest base first.
+    mappings: Vec<(Vec<String>, usize, usize)>,
+}
+
+/// An API, as far as requests need to know it.
+#[derive(Debug)]
+pub(crate) struct Api {
     /// Its name.
     pub name: String,
+    /// `$context.apiId`.
+    pub id: String,
+    /// Its kind.
+    pub kind: ApiKind,
+    /// `$context.accountId`.
+    pub account_id: String,
+    /// The region in ARNs.
+    pub region: String,
+    /// What a request without a route gets.
+    pub unknown_route: UnknownRoute,
+    /// Cross-origin requests.
+    pub cors: Option<Cors>,
+    /// What is recorded of those who ask.
+    pub privacy: Privacy,
+    /// Media types whose bodies are binary (REST APIs).
+    pub binary_media_types: Vec<String>,
+}
+
+/// A stage, as far as requests need to know it.
+#[derive(Debug)]
+pub(crate) struct Stage {
+    /// Its API.
+    pub api: Arc<Api>,
+    /// Its name.
+    pub name: String,
+    /// Its variables.
+    pub variables: BTreeMap<String, String>,
+    /// `$context.deploymentId`: which state of the configuration it is.
+    pub deployment_id: String,
     bucket: Option<TokenBucket>,
-    /// In the order in which they are tried.
-    routes: Vec<Route>,
 }
 
 /// A route in a stage.
 #[derive(Debug)]
 pub(crate) struct Route {
+    /// Its stage.
+    pub stage: Arc<Stage>,
     /// What it is found by.
     pub key: RouteKey,
+    /// `$context.resourceId`.
+    pub resource_id: String,
     /// What stands before it.
     pub guard: Guard,
+    /// Scopes, one of which a token must bear; none for no scope.
+    pub scopes: Vec<String>,
+    /// Whether a client needs an API key.
+    pub needs_api_key: bool,
     /// What answers it.
     pub integration: Integration,
+    /// The share of its traces that are kept whatever becomes of them.
+    pub trace_ratio: f64,
+    /// A request that takes as long is slow, microseconds.
+    pub slow_us: u64,
     bucket: Option<TokenBucket>,
-}
-
-/// What a path and a method mean, as far as they mean something.
-#[derive(Debug, Default)]
-pub(crate) struct Found<'s, 'p> {
-    /// Name of the API.
-    pub api: Option<&'s str>,
-    /// The stage.
-    pub stage: Option<&'s Stage>,
-    /// The route and the values of its parameters.
-    pub route: Option<(&'s Route, Parameters<'s, 'p>)>,
 }
 
 impl Serving {
@@ -80,47 +135,31 @@ impl Serving {
     /// When an authorizer's key file cannot be read.
     pub(crate) fn new(config: &Config) -> Result<Self, KeySetError> {
         let definitions = &config.definitions;
-        let authorizers: Vec<_> = definitions
-            .authorizers
-            .iter()
-            .map(|own| JwtAuthorizer::new(own.clone()).map(Arc::new))
-            .collect::<Result<_, _>>()?;
-        let keys = Arc::new(Keys::new(&definitions.keys));
-        let mut apis: Vec<_> = definitions.apis.iter().map(|api| Api::new(api, &keys, &authorizers)).collect();
-        apis.sort_by_key(|api| std::cmp::Reverse(api.base.len()));
-        let account = config.account.map(TokenBucket::new);
-        Ok(Self { apis, account, body_limit_bytes: config.body_limit.0 })
-    }
-
-    /// Finds what a path and a method mean: the longest base, then the stage named by the next segment or else
-    /// `$default`, then the route.
-    pub(crate) fn find<'s, 'p>(&'s self, method: &str, path: &'p str) -> Found<'s, 'p> {
-        let parts = segments(path);
-        let is_under =
-            |api: &&Api| api.base.len() <= parts.len() && api.base.iter().zip(&parts).all(|(own, part)| own == part);
-        let Some(api) = self.apis.iter().find(is_under) else { return Found::default() };
-        let below = api.base.len();
-        let named = parts.get(below).and_then(|part| api.stages.iter().find(|stage| stage.name == *part));
-        let default = || api.stages.iter().find(|stage| stage.name == DEFAULT_STAGE);
-        let found = Found { api: Some(&api.name), stage: None, route: None };
-        let (stage, below) = match named {
-            Some(stage) => (stage, below + 1),
-            None => match default() {
-                Some(stage) => (stage, below),
-                None => return found,
-            },
+        let jwt = definitions.jwt_authorizers.iter().map(|own| {
+            let authorizer = JwtAuthorizer::new(own.clone())?;
+            Ok::<_, KeySetError>((own.name.clone(), Arc::new(authorizer)))
+        });
+        let making = Making {
+            config,
+            definitions,
+            jwt: jwt.collect::<Result<_, _>>()?,
+            keys: Arc::new(Keys::new(&definitions.keys)),
+            services: Services::new(&definitions.services),
         };
-        let rest = |index| rest_of(path, &parts, below + index);
-        let route =
-            stage.routes.iter().find_map(|route| Some((route, route.key.matches(method, &parts[below..], rest)?)));
-        Found { stage: Some(stage), route, ..found }
+        let apis: Vec<_> = definitions.apis.iter().map(|api| making.api(api)).collect();
+        let bases = definitions.apis.iter().enumerate().filter_map(|(index, api)| Some((api.base.clone()?, index)));
+        let mut by_path: Vec<_> = bases.collect();
+        by_path.sort_by_key(|(base, _)| std::cmp::Reverse(base.len()));
+        let domains = find::domains(&definitions.domains, &apis);
+        let account = config.account.map(TokenBucket::new);
+        Ok(Self { apis, by_path, domains, account, body_limit_bytes: config.body_limit.0 })
     }
 
     /// Takes a token from each limit in its order: route, stage, account. A refused request takes none.
-    pub(crate) fn throttle(&self, stage: &Stage, route: &Route, now_ns: u64) -> Result<(), Refusal> {
+    pub(crate) fn throttle(&self, route: &Route, now_ns: u64) -> Result<(), Refusal> {
         let limits = [
             (ThrottleScope::Route, &route.bucket),
-            (ThrottleScope::Stage, &stage.bucket),
+            (ThrottleScope::Stage, &route.stage.bucket),
             (ThrottleScope::Account, &self.account),
         ];
         for (index, (scope, bucket)) in limits.iter().enumerate() {
@@ -133,21 +172,84 @@ impl Serving {
     }
 }
 
-impl Api {
-    fn new(definition: &ApiDefinition, keys: &Arc<Keys>, authorizers: &[Arc<JwtAuthorizer>]) -> Self {
-        let stage = |stage: &StageDefinition| {
-            let has = |only: &Option<Vec<String>>| only.as_ref().is_none_or(|only| only.contains(&stage.name));
-            let routes = definition.routes.iter().filter(|route| has(&route.stages)).map(|route| Route {
-                key: route.key.clone(),
-                guard: Guard::new(&route.auth, keys, authorizers),
-                integration: route.integration.clone(),
-                bucket: bucket(route.throttle),
-            });
-            Stage { name: stage.name.clone(), bucket: bucket(stage.throttle), routes: routes.collect() }
-        };
-        let stages = definition.stages.iter().map(stage).collect();
-        Self { name: definition.name.clone(), base: definition.base.clone(), stages }
+/// What is needed while everything is being made ready.
+struct Making<'c> {
+    config: &'c Config,
+    definitions: &'c Definitions,
+    jwt: HashMap<String, Arc<JwtAuthorizer>>,
+    keys: Arc<Keys>,
+    services: Services,
+}
+
+impl Making<'_> {
+    fn api(&self, definition: &ApiDefinition) -> ServedApi {
+        let api = Arc::new(Api {
+            name: definition.name.clone(),
+            id: definition.id.clone(),
+            kind: definition.kind,
+            account_id: self.definitions.account_id.clone(),
+            region: self.definitions.region.clone(),
+            unknown_route: definition.unknown_route,
+            cors: definition.cors.clone(),
+            privacy: definition.privacy.clone(),
+            binary_media_types: definition.binary_media_types.clone(),
+        });
+        let stages = definition.stages.iter().map(|stage| self.stage(&api, definition, stage)).collect();
+        ServedApi { api, stages }
     }
+
+    fn stage(&self, api: &Arc<Api>, definition: &ApiDefinition, own: &StageDefinition) -> ServedStage {
+        let stage = Arc::new(Stage {
+            api: Arc::clone(api),
+            name: own.name.clone(),
+            variables: own.variables.clone(),
+            deployment_id: String::new(),
+            bucket: bucket(own.throttle),
+        });
+        let has = |route: &&RouteDefinition| route.stages.as_ref().is_none_or(|only| only.contains(&own.name));
+        let routes = definition.routes.iter().filter(has);
+        let routes = routes.map(|route| (&route.key, Arc::new(self.route(&stage, definition, own, route))));
+        let router = Router::new(definition.kind, routes);
+        ServedStage { stage, router }
+    }
+
+    fn route(
+        &self,
+        stage: &Arc<Stage>,
+        api: &ApiDefinition,
+        own: &StageDefinition,
+        route: &RouteDefinition,
+    ) -> Route {
+        let telemetry = &self.config.telemetry;
+        let slow = route.traces.slow.or(api.traces.slow).unwrap_or(telemetry.slow);
+        Route {
+            stage: Arc::clone(stage),
+            key: route.key.clone(),
+            resource_id: resource_id(&route.key),
+            guard: self.guard(&route.auth),
+            scopes: route.scopes.clone(),
+            needs_api_key: route.needs_api_key,
+            integration: Integration::new(&route.integration, &own.variables, &self.services),
+            trace_ratio: route.traces.ratio.or(api.traces.ratio).unwrap_or(telemetry.trace_ratio),
+            slow_us: u64::try_from(slow.as_micros()).unwrap_or(u64::MAX),
+            bucket: bucket(route.throttle.or(own.route_throttle)),
+        }
+    }
+}
+
+impl Making<'_> {
+    fn guard(&self, auth: &Auth) -> Guard {
+        match auth {
+            Auth::Jwt(name) => self.jwt.get(name).map_or(Guard::Unknown, |own| Guard::Jwt(Arc::clone(own))),
+            Auth::None => Guard::Open,
+            Auth::Iam | Auth::Cognito(_) | Auth::Lambda(_) => Guard::Unknown,
+        }
+    }
+}
+
+/// The id of a route's resource: the same for the same path, whatever the method.
+fn resource_id(key: &RouteKey) -> String {
+    format!("{:08x}", crc32c::crc32c(key.template.as_bytes()))
 }
 
 fn bucket(limit: Option<Limit>) -> Option<TokenBucket> {

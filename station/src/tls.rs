@@ -30,7 +30,7 @@ const AUTHORITIES: &str = "certificates of authorities in PEM";
 const KEY: &str = "the private key of the certificate in PEM, without a passphrase";
 
 /// A certificate and its key, in files.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct IdentityFiles {
     /// The certificate, and those between it and its authority.
     pub certificate: PathBuf,
@@ -156,7 +156,7 @@ impl ServerTls {
 }
 
 /// The TLS of connections to another station, as the configuration names its files.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ClientTlsConfig {
     /// Authorities that the server's certificate must come from; none: those that browsers know.
     pub ca: Option<PathBuf>,

@@ -1,6 +1,6 @@
 //! One table of the configuration, read key by key.
 
-use std::rc::Rc;
+use std::{collections::BTreeMap, rc::Rc};
 
 use toml::{Table, Value};
 
@@ -79,6 +79,14 @@ impl Section {
             None => None,
         };
         Section::new(path, table, Rc::clone(&self.state))
+    }
+
+    /// The texts of the table of this name, by their keys, which the file's owner chooses.
+    #[must_use]
+    pub fn texts(&self, key: &str) -> BTreeMap<String, String> {
+        let inner = self.section(key);
+        let keys = inner.table.iter().flat_map(Table::keys);
+        keys.filter_map(|key| Some((key.clone(), inner.optional::<String>(key)?))).collect()
     }
 
     /// The array of tables of this name; absent ones read as empty.
