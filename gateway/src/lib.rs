@@ -20,6 +20,7 @@ mod refusal;
 mod route;
 mod run;
 mod serving;
+mod sigv4;
 
 mod stats;
 mod telemetry;
@@ -28,6 +29,8 @@ mod upstream;
 
 pub use config::{Config, OTHER_SECTIONS};
 pub use run::{Gateway, RunError, StartError};
+#[doc(hidden)]
+pub use sigv4::outside as sigv4_from_outside;
 pub use stats::Stats;
 #[doc(hidden)]
 pub use telemetry::spool::fuzzing as fuzzing_of_the_spool;
