@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use http::{HeaderValue, header, request::Parts};
 
 use super::{
-    ALGORITHM, Message, Sha256, TERMINATOR, X_AMZ_DATE, X_AMZ_SECURITY_TOKEN,
+    ALGORITHM, Message, Sha256, TERMINATOR, X_AMZ_CONTENT_SHA256, X_AMZ_DATE, X_AMZ_SECURITY_TOKEN,
     canonical::{self, Query},
     credentials::Identity,
     hex,
@@ -42,6 +42,8 @@ pub(crate) fn sign(
     let date = moment.to_string();
     request.headers.insert(X_AMZ_DATE, text(&date)?);
     request.headers.remove(X_AMZ_SECURITY_TOKEN);
+    // It would stand for the hash that is given.
+    request.headers.remove(X_AMZ_CONTENT_SHA256);
     if let Some(token) = identity.token() {
         let mut token = text(token)?;
         token.set_sensitive(true);

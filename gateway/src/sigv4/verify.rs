@@ -188,8 +188,8 @@ fn signed_headers<'a>(presented: &'a Presented<'_>, message: &Message<'_>) -> Re
 /// The access key and the scope of a credential.
 fn scope<'a>(presented: &'a Presented<'_>, expected: &Expected<'_>) -> Result<(&'a str, Scope<'a>), Fault> {
     let mut parts = presented.credential.split('/');
-    let parts = [(); 5].map(|()| parts.next()).into_iter().chain([parts.next()]).collect::<Vec<_>>();
-    let [Some(access_key), Some(date), Some(region), Some(service), Some(terminator), None] = parts[..] else {
+    let parts = [(); 6].map(|()| parts.next());
+    let [Some(access_key), Some(date), Some(region), Some(service), Some(terminator), None] = parts else {
         let message = "Credential must have exactly 5 slash-delimited elements, e.g. keyid/date/region/service/term.";
         return Err(Fault::incomplete(message));
     };
