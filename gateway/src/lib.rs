@@ -20,10 +20,7 @@ mod refusal;
 mod route;
 mod run;
 mod serving;
-#[cfg_attr(
-    not(test),
-    expect(dead_code, unused_imports, reason = "called by the IAM authorizer and by the lambda integration")
-)]
+#[expect(dead_code, unused_imports, reason = "called by the IAM authorizer and by the lambda integration")]
 mod sigv4;
 
 mod stats;

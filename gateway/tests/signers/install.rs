@@ -10,7 +10,8 @@ use std::{
 use anyhow::{Context, bail};
 use tempfile::TempDir;
 
-const REQUIREMENTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/signers/requirements.txt");
+/// The packages, pinned.
+pub(crate) const REQUIREMENTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/signers/requirements.txt");
 const VERSION: &str = "1.44.8";
 
 /// The directory of its packages, from the cache or else from PyPI.

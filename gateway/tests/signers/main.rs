@@ -1,8 +1,13 @@
 //! Requests that others sign hold: curl's `--aws-sigv4`, botocore's signers, and a whole client of AWS's SDK for Python.
 //!
-//! curl 7.88 signs otherwise than AWS asks: it signs the query as it was typed, neither sorted nor escaped, and the path
-//! as it stands on the wire, not escaped once more. So what it signs holds when the query is in order and the path has
-//! nothing to escape; see `curl_signs`. Later versions do better.
+//! curl 7.88 signs otherwise than AWS asks, and what it signs does not hold, neither here nor at AWS, when
+//! - the query is not in order, or spelled in another way than AWS's (`?a`, `?a=b:c`, `?a=%2f`): it is signed as typed;
+//! - the path has something to escape (`/a%20b`, `/a:b`) or to normalise (`/a//b`): it is not escaped once more;
+//! - a header comes twice, is empty, or has a name that another's begins with (`a`, `a-b`);
+//! - the body comes from `--upload-file` or `--form`: it is signed as empty, save with `x-amz-content-sha256:
+//!   UNSIGNED-PAYLOAD`.
+//!
+//! Later versions do better (curl/curl#9717, #11794, #13754).
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test fails where it breaks off")]
 
 mod install;
@@ -127,7 +132,9 @@ async fn what_curl_signs_holds() {
     let address = serve(&mut servers).await;
     let alice = ["--user", "AKIDALICE:alice/secret+of=40"];
     let robot = ["--user", "AKIDROBOT:robot-secret", "--header", "x-amz-security-token: robot/session+token=="];
-    let cases: [(&str, &[&str], &[&str], &str); 8] = [
+    let unsigned = ["--header", "x-amz-content-sha256: UNSIGNED-PAYLOAD", "--upload-file", install::REQUIREMENTS];
+    let cases: [(&str, &[&str], &[&str], &str); 9] = [
+        ("/prod/orders/17", &alice, &unsigned, ALICE),
         ("/", &alice, &[], ALICE),
         ("/prod/orders/17", &alice, &["--request", "DELETE"], ALICE),
         ("/prod/orders?a=1&b=%2F&c=", &alice, &[], ALICE),

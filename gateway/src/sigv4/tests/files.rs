@@ -15,11 +15,11 @@ fn an_identity_is_all_that_its_section_says() {
          aws_secret_access_key = a=b#c;d\n"
     );
     let identities = Identities::parse(&text).unwrap();
-    let alice = Signer::new(identities.find("AKID").unwrap().clone());
+    let alice = Signer::new(identities.find("AKID").cloned().unwrap());
     assert_eq!((alice.access_key(), alice.account_id(), alice.user_id()), ("AKID", "123456789012", "AIDA"));
     assert_eq!((alice.user_arn(), alice.principal_org_id()), ("arn:aws:iam::123456789012:user/a", Some("o-1")));
     assert!(alice.policy().unwrap()["Statement"].is_array());
-    let bob = Signer::new(identities.named("bob").unwrap().clone());
+    let bob = Signer::new(identities.named("bob").cloned().unwrap());
     assert_eq!((bob.access_key(), bob.account_id(), bob.user_id()), ("AKIB", "000000000000", "AKIB"));
     assert_eq!(bob.user_arn(), "arn:aws:iam::000000000000:user/bob");
     assert!(bob.policy().is_none() && bob.principal_org_id().is_none());
@@ -30,7 +30,7 @@ fn an_identity_is_all_that_its_section_says() {
 fn the_account_is_that_of_the_arn() {
     let text = format!("[a]\n{KEYS}user_arn = arn:aws:sts::210987654321:assumed-role/r/s\n");
     let identities = Identities::parse(&text).unwrap();
-    assert_eq!(Signer::new(identities.named("a").unwrap().clone()).account_id(), "210987654321");
+    assert_eq!(Signer::new(identities.named("a").cloned().unwrap()).account_id(), "210987654321");
 }
 
 #[test]
