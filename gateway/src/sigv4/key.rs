@@ -8,7 +8,7 @@ use std::{
 
 use aws_lc_rs::hmac::{HMAC_SHA256, Key, Tag, sign};
 
-use super::{ALGORITHM, TERMINATOR, hex, moment::Moment, sha256};
+use super::{ALGORITHM, TERMINATOR, moment::Moment};
 
 /// What a signing key is good for.
 #[derive(Clone, Copy, Debug)]
@@ -58,10 +58,9 @@ impl SecretKey {
 }
 
 impl SigningKey {
-    /// The signature of a canonical request that was made at this moment.
-    pub(crate) fn sign(&self, moment: Moment, canonical_request: &[u8]) -> Tag {
-        let hash = hex(&sha256(canonical_request));
-        sign(&self.key, format!("{ALGORITHM}\n{moment}\n{}/{TERMINATOR}\n{hash}", self.scope).as_bytes())
+    /// The signature of a canonical request of this hash, in digits, that was made at this moment.
+    pub(crate) fn sign(&self, moment: Moment, canonical_hash: &str) -> Tag {
+        sign(&self.key, format!("{ALGORITHM}\n{moment}\n{}/{TERMINATOR}\n{canonical_hash}", self.scope).as_bytes())
     }
 
     fn is_for(&self, scope: Scope<'_>) -> bool {

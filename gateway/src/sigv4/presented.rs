@@ -18,7 +18,9 @@ const SKEW_SECONDS: i64 = 5 * 60;
 /// The longest time for which a query can be signed, seconds: a week.
 const MOST_EXPIRES_SECONDS: i64 = 604_800;
 
-const IN_QUERY: [&str; 3] = ["X-Amz-Algorithm", "X-Amz-Credential", "X-Amz-Signature"];
+/// What a signature in the query has. The first three make it one.
+const IN_QUERY: [&str; 6] =
+    ["X-Amz-Algorithm", "X-Amz-Credential", "X-Amz-Signature", "X-Amz-SignedHeaders", "X-Amz-Date", "X-Amz-Expires"];
 
 /// A signature and what it says of itself.
 #[derive(Debug)]
@@ -43,7 +45,7 @@ impl<'a> Presented<'a> {
     /// # Errors
     /// When it presents nothing, too little, too much, or what cannot be read.
     pub(crate) fn find(message: &Message<'a>, query: &Query) -> Result<Self, Fault> {
-        let in_query = IN_QUERY.iter().any(|name| query.only(name) != Ok(None));
+        let in_query = IN_QUERY[..3].iter().any(|name| query.only(name) != Ok(None));
         let mut headers = message.headers.get_all(header::AUTHORIZATION).iter();
         match (headers.next(), headers.next(), in_query) {
             (None, _, false) => Err(Fault::MISSING),
@@ -67,11 +69,10 @@ impl<'a> Presented<'a> {
             return Err(unsupported_algorithm());
         }
         let parameters = if scheme == ALGORITHM { Parameters::parse(rest)? } else { Parameters::default() };
-        let date = match one(headers, X_AMZ_DATE)? {
-            Some(date) => Some((date, Moment::parse_basic(date))),
-            None => {
-                one(headers, "date")?.map(|date| (date, Moment::parse_basic(date).or_else(|| Moment::parse_http(date))))
-            }
+        // There may be a date that cannot be read.
+        let moment = match one(headers, X_AMZ_DATE)? {
+            Some(date) => Some(Moment::parse_basic(date)),
+            None => one(headers, "date")?.map(|date| Moment::parse_basic(date).or_else(|| Moment::parse_http(date))),
         };
         let Parameters {
             credential: Some(credential),
@@ -79,9 +80,9 @@ impl<'a> Presented<'a> {
             signature: Some(signature),
         } = parameters
         else {
-            return Err(parameters.lacking(date.is_some()));
+            return Err(parameters.lacking(moment.is_some()));
         };
-        let Some((_, moment)) = date else { return Err(parameters.lacking(false)) };
+        let Some(moment) = moment else { return Err(parameters.lacking(false)) };
         Ok(Self {
             credential: credential.into(),
             signed_headers: signed_headers.into(),
@@ -93,7 +94,7 @@ impl<'a> Presented<'a> {
     }
 
     fn in_query(query: &Query) -> Result<Self, Fault> {
-        let get = |name: &str| match query.only(name) {
+        let get = |name: &'static str| match query.only(name) {
             Ok(Some(value)) => {
                 let unreadable = || Fault::incomplete(format!("'{name}' in the query string is no text."));
                 canonical::unescape(value).ok_or_else(unreadable).map(Some)
@@ -101,18 +102,14 @@ impl<'a> Presented<'a> {
             Ok(None) => Ok(None),
             Err(_) => Err(Fault::incomplete(format!("Found more than one '{name}' in the query string."))),
         };
-        let names = ["Algorithm", "Credential", "Signature", "SignedHeaders", "Date", "Expires"];
-        let [algorithm, credential, signature, signed_headers, date, expires] =
-            names.map(|name| get(&format!("X-Amz-{name}")));
+        let [algorithm, credential, signature, signed_headers, date, expires] = IN_QUERY.map(get);
         let values = (algorithm?, credential?, signature?, signed_headers?, date?, expires?);
         let (Some(algorithm), Some(credential), Some(signature), Some(signed_headers), Some(date), Some(expires)) =
             values
         else {
             let mut message = String::new();
-            for name in names {
-                if query.only(&format!("X-Amz-{name}")) == Ok(None) {
-                    message += &format!("AWS query-string parameters must include 'X-Amz-{name}'. ");
-                }
+            for name in IN_QUERY.into_iter().filter(|name| query.only(name) == Ok(None)) {
+                message += &format!("AWS query-string parameters must include '{name}'. ");
             }
             return Err(Fault::incomplete(message + "Re-examine the query-string parameters."));
         };

@@ -11,6 +11,7 @@ use super::{
     hex,
     key::Scope,
     moment::Moment,
+    sha256,
 };
 
 /// A request that cannot be signed.
@@ -60,7 +61,7 @@ pub(crate) fn sign(
     canonical.extend_from_slice(hex(body).as_bytes());
     let date = date.get(..8).unwrap_or_default();
     let key = identity.secret_key().signing_key(Scope { date, region, service });
-    let signature = hex(key.sign(moment, &canonical).as_ref());
+    let signature = hex(key.sign(moment, &hex(&sha256(&canonical))).as_ref());
     let mut authorization = text(&format!(
         "{ALGORITHM} Credential={}/{date}/{region}/{service}/{TERMINATOR}, SignedHeaders={}, Signature={signature}",
         identity.access_key(),

@@ -142,7 +142,8 @@ impl Claimed {
     /// Who signed the request, given what it says as its body's hash.
     fn prove(mut self, payload: &str) -> Result<Signer, Fault> {
         self.head.extend_from_slice(payload.as_bytes());
-        let expected = self.key.sign(self.moment, &self.head);
+        let hash = hex(&sha256(&self.head));
+        let expected = self.key.sign(self.moment, &hash);
         let holds = verify_slices_are_equal(expected.as_ref(), &self.signature.unwrap_or_default()).is_ok();
         if !self.is_known {
             let shown: String = self.access_key.chars().take(SHOWN_CHARACTERS).collect();
@@ -150,7 +151,6 @@ impl Claimed {
         }
         let who = self.identity.section();
         if !holds || self.signature.is_none() {
-            let hash = hex(&sha256(&self.head));
             return Err(Fault::mismatch(format!(
                 "signed as [{who}]; the canonical request's SHA-256 should be {hash}"
             )));
