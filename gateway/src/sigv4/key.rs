@@ -74,3 +74,29 @@ impl fmt::Debug for SecretKey {
         f.write_str("********")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_kept_for_its_own_scope_alone() {
+        let kept = SecretKey::new("secret");
+        let moment = Moment::parse_basic("20150830T123600Z").unwrap();
+        let (date, region, service) = ("20150830", "us-east-1", "lambda");
+        let scope = Scope { date, region, service };
+        let others = [
+            Scope { date: "20150831", ..scope },
+            Scope { region: "us-east-2", ..scope },
+            Scope { service: "lambd", ..scope },
+            Scope { region: "us-east-1/lambda", service: "", ..scope },
+        ];
+        for other in others {
+            let fresh = |scope| SecretKey::new("secret").signing_key(scope).sign(moment, "").as_ref().to_vec();
+            for scope in [scope, scope, other, other, scope] {
+                assert_eq!(kept.signing_key(scope).sign(moment, "").as_ref(), fresh(scope), "{scope:?}");
+            }
+            assert_ne!(fresh(scope), fresh(other));
+        }
+    }
+}
