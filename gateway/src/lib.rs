@@ -20,6 +20,8 @@ mod refusal;
 mod route;
 mod run;
 mod serving;
+#[expect(dead_code, unused_imports, reason = "called by the IAM authorizer and by the lambda integration")]
+mod sigv4;
 
 mod stats;
 mod telemetry;
@@ -28,6 +30,8 @@ mod upstream;
 
 pub use config::{Config, OTHER_SECTIONS};
 pub use run::{Gateway, RunError, StartError};
+#[doc(hidden)]
+pub use sigv4::outside as sigv4_from_outside;
 pub use stats::Stats;
 #[doc(hidden)]
 pub use telemetry::spool::fuzzing as fuzzing_of_the_spool;
