@@ -1,6 +1,7 @@
 //! The section `[gateway]`, and with it the definitions of the APIs.
 
 pub(crate) mod apis;
+pub(crate) mod connections;
 pub(crate) mod integration;
 
 use std::{
@@ -10,6 +11,7 @@ use std::{
 };
 
 use apis::Definitions;
+use connections::ConnectionsConfig;
 use http::uri::Authority;
 use weir_station::{
     config::{ByteSize, Document, OneOrMany, Section},
@@ -33,8 +35,8 @@ pub struct Config {
     pub exposure: Exposure,
     /// Threads that serve requests, each alone; 0 for one a core.
     pub threads: usize,
-    /// How long a client may take to send a request's head.
-    pub header_timeout: Duration,
+    /// How clients may connect.
+    pub connections: ConnectionsConfig,
     /// The largest request body.
     pub body_limit: ByteSize,
     /// How long requests under way may take to end when the gateway does.
@@ -113,7 +115,7 @@ impl Config {
             admin: address("admin", 8081),
             exposure: Exposure::read(&section),
             threads: section.value("threads", 0),
-            header_timeout: section.value("header_timeout", Duration::from_secs(10)),
+            connections: ConnectionsConfig::read(&section),
             body_limit: section.value("body_limit", ByteSize::mebibytes(10)),
             drain: section.value("drain", Duration::from_secs(10)),
             account: limit(&section.section("throttle")),

@@ -16,6 +16,7 @@ use weir_record::Outcome;
 use crate::{
     body::{ResponseBody, Upload, UploadBody},
     config::integration::{HttpProxy, Integration, Mock},
+    connection::Client,
     core::Core,
     exchange::Exchange,
     refusal::Refusal,
@@ -52,8 +53,9 @@ enum Answer {
 pub(crate) async fn handle(
     core: Rc<Core>,
     request: Request<Incoming>,
-    client: String,
+    client: Rc<Client>,
 ) -> Result<Response<ResponseBody>, Infallible> {
+    let client = client.address_text(request.headers()).into_owned();
     let mut exchange = Exchange::begin(Arc::clone(&core.shared), &request, &client);
     let upload = Rc::new(Upload::default());
     let is_head = request.method() == Method::HEAD;
