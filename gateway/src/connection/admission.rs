@@ -1,7 +1,7 @@
 //! How many connections there may be, and which gives way at the bound.
 //!
 //! All threads count together. At the bound a new connection takes the place of one of its own thread that is idle: of
-//! those on which nothing was ever answered, or else of all, the one that has been idle for longest. When none is idle,
+//! those on which nothing was ever answered the oldest, or else of all the one that has been idle for longest. When none is idle,
 //! the new one is closed. So connections that do nothing keep nobody out, and one that works is never closed for another.
 
 use std::{
@@ -109,6 +109,8 @@ impl Drop for Ticket {
 #[derive(Debug, Default)]
 pub(crate) struct Wires {
     all: Vec<Weak<Wire>>,
+    /// Those on which nothing was answered yet, in the order in which they came, and some that have ended.
+    strangers: VecDeque<Weak<Wire>>,
     /// Found idle at the last look, the first to give way first, with how long it had been so.
     found: VecDeque<(u32, Weak<Wire>)>,
 }
@@ -116,25 +118,35 @@ pub(crate) struct Wires {
 impl Wires {
     fn add(&mut self, wire: &Rc<Wire>) {
         self.all.push(Rc::downgrade(wire));
+        self.strangers.push_back(Rc::downgrade(wire));
     }
 
     /// Each one that is open; forgets the others.
     pub(crate) fn each(&mut self, mut act: impl FnMut(&Wire)) {
-        self.all.retain(|wire| match wire.upgrade() {
-            Some(wire) => {
-                act(&wire);
-                true
-            }
-            None => false,
-        });
+        self.all.retain(|wire| wire.upgrade().map(|wire| act(&wire)).is_some());
+        self.strangers.retain(|wire| wire.upgrade().is_some_and(|wire| !wire.is_proven.get()));
     }
 
     /// Of those that are idle, the one that shall give way.
     fn longest_idle(&mut self) -> Option<Rc<Wire>> {
-        self.take_found().or_else(|| {
+        self.take_stranger().or_else(|| self.take_found()).or_else(|| {
             self.look();
             self.take_found()
         })
+    }
+
+    fn take_stranger(&mut self) -> Option<Rc<Wire>> {
+        for _ in 0..self.strangers.len().min(FOUND_AT_ONCE) {
+            let Some(wire) = self.strangers.pop_front()?.upgrade() else { continue };
+            if wire.is_proven.get() || wire.gave_way.get() {
+                continue;
+            }
+            if wire.is_idle() {
+                return Some(wire);
+            }
+            self.strangers.push_back(Rc::downgrade(&wire));
+        }
+        None
     }
 
     fn take_found(&mut self) -> Option<Rc<Wire>> {
@@ -152,13 +164,13 @@ impl Wires {
         let mut idle = Vec::new();
         for wire in self.all.iter().filter_map(Weak::upgrade) {
             if let (Some(ticks), false) = (wire.idle_ticks(), wire.gave_way.get()) {
-                idle.push((wire.is_proven.get(), std::cmp::Reverse(ticks), Rc::downgrade(&wire)));
+                idle.push((ticks, Rc::downgrade(&wire)));
             }
         }
         // Those that came first stand first: the order is kept where nothing else tells them apart.
-        idle.sort_by_key(|(is_proven, ticks, _)| (*is_proven, *ticks));
+        idle.sort_by_key(|(ticks, _)| std::cmp::Reverse(*ticks));
         idle.truncate(FOUND_AT_ONCE);
-        self.found = idle.into_iter().map(|(_, ticks, wire)| (ticks.0, wire)).collect();
+        self.found = idle.into();
     }
 }
 

@@ -6,7 +6,7 @@ use rustls::{AlertDescription, Error, InvalidMessage, PeerIncompatible, Protocol
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
-    time::timeout,
+    time::{Instant, timeout, timeout_at},
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
@@ -118,29 +118,19 @@ pub(crate) async fn handshake(
     stream: TcpStream,
     limit: Duration,
 ) -> Result<(TlsStream<TcpStream>, TlsFacts), TlsFailure> {
-    timeout(limit, shake(config, stream)).await.unwrap_or(Err(TlsFailure::Timeout))
-}
-
-async fn shake(
-    config: Arc<ServerConfig>,
-    mut stream: TcpStream,
-) -> Result<(TlsStream<TcpStream>, TlsFacts), TlsFailure> {
+    let deadline = Instant::now() + limit;
     let mut first = [0];
-    match stream.peek(&mut first).await {
-        Ok(1..) if first[0].is_ascii_uppercase() => {
-            // Whether it hears the answer is its own affair.
-            let _ = stream.write_all(PLAIN_HTTP_ANSWER).await;
-            let _ = stream.shutdown().await;
-            let mut request = [0; 4_096];
-            let rest = async { while let Ok(1..) = stream.read(&mut request).await {} };
-            // A close with something unread would take the answer back.
-            let _ = timeout(PLAIN_HTTP_LINGER, rest).await;
+    match timeout_at(deadline, stream.peek(&mut first)).await {
+        Ok(Ok(1..)) if first[0].is_ascii_uppercase() => {
+            answer_plain_http(stream).await;
             return Err(TlsFailure::PlainHttp);
         }
-        Ok(1..) => {}
-        Ok(0) | Err(_) => return Err(TlsFailure::Closed),
+        Ok(Ok(1..)) => {}
+        Ok(Ok(0) | Err(_)) => return Err(TlsFailure::Closed),
+        Err(_) => return Err(TlsFailure::Timeout),
     }
-    let stream = TlsAcceptor::from(config).accept(stream).await.map_err(|error| TlsFailure::of(&error))?;
+    let accepted = timeout_at(deadline, TlsAcceptor::from(config).accept(stream)).await;
+    let stream = accepted.map_err(|_| TlsFailure::Timeout)?.map_err(|error| TlsFailure::of(&error))?;
     let (_, session) = stream.get_ref();
     let facts = TlsFacts {
         version: match session.protocol_version() {
@@ -152,6 +142,19 @@ async fn shake(
         is_http2: session.alpn_protocol() == Some(b"h2"),
     };
     Ok((stream, facts))
+}
+
+/// Whether the client hears it is its own affair.
+async fn answer_plain_http(mut stream: TcpStream) {
+    let answer = async {
+        stream.write_all(PLAIN_HTTP_ANSWER).await?;
+        stream.shutdown().await?;
+        // A close with something unread would take the answer back.
+        let mut request = [0; 1_024];
+        while stream.read(&mut request).await? > 0 {}
+        io::Result::Ok(())
+    };
+    let _ = timeout(PLAIN_HTTP_LINGER, answer).await;
 }
 
 /// A TLS 1.3 suite's name at IANA: rustls marks them with the version.

@@ -131,6 +131,9 @@ struct Facts<'b> {
 /// Checks the head that these bytes begin with.
 pub(crate) fn check(bytes: &[u8], limits: &HeadLimits) -> Result<Head, NoHead> {
     // One empty line before the request is passed over: RFC 9112, section 2.2.
+    if bytes == b"\r" {
+        return Err(NoHead::Partial);
+    }
     let mut cursor = Cursor { bytes, at: if bytes.starts_with(b"\r\n") { 2 } else { 0 } };
     let checked = read(&mut cursor, limits);
     match checked {
