@@ -35,6 +35,8 @@ pub(crate) struct Core {
     pub http1: http1::Builder,
     /// HTTP/2 frames that may ask for nothing in a tick of the thread's timer.
     pub frames_per_tick: u32,
+    /// Connections for which hyper is there.
+    pub awake: Cell<usize>,
     /// Whether the thread is about to end: no response leaves its connection open.
     pub is_draining: Cell<bool>,
 }

@@ -14,6 +14,7 @@ use std::{
 use tokio::{sync::oneshot, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 use weir_station::{
+    admin::Router,
     credentials::Credentials,
     exit,
     listener::{self, ListenError},
@@ -104,8 +105,7 @@ impl Gateway {
             threads => threads,
         };
         let (tls, listeners) = listen(&config, threads)?;
-        let address = listeners[0].plain.local_addr()?;
-        let tls_address = listeners[0].tls.as_ref().map(TcpListener::local_addr).transpose()?;
+        let (address, tls_address) = addresses(&listeners[0])?;
         let drain_delay = config.connections.drain_delay;
         let admin_listener = listener::bind(config.admin, config.exposure).await?;
         let admin = admin_listener.local_addr()?;
@@ -146,16 +146,9 @@ impl Gateway {
                 true
             });
         }
-        let shown = Arc::clone(&stats);
-        let router = weir_station::admin::router(Arc::new(move || shown.render()));
         let is_ready = Arc::new(AtomicBool::new(true));
-        let ready = Arc::clone(&is_ready);
-        let router = weir_station::admin::with_ready(router, move || ready.load(Relaxed));
-        let mut followers = JoinSet::new();
-        if let Some(tls) = tls {
-            let stop = stop_serving.clone();
-            followers.spawn(async move { tls.follow(stop).await });
-        }
+        let router = admin_router(&stats, &is_ready);
+        let followers = follow(tls, &stop_serving);
         let mut admin_server = JoinSet::new();
         admin_server.spawn(weir_station::admin::serve(admin_listener, router, stop_admin.clone()));
         tracing::info!(%address, %admin, threads, instance, "gateway listens");
@@ -258,6 +251,28 @@ fn listen(config: &Config, threads: usize) -> Result<(Option<Arc<HostsTls>>, Vec
     let tls = Arc::new(HostsTls::open(&config.connections.tls)?);
     let both = plain.into_iter().zip(sockets(address)?);
     Ok((Some(tls), both.map(|(plain, tls)| Listeners { plain, tls: Some(tls) }).collect()))
+}
+
+/// Where a thread's sockets listen.
+fn addresses(listeners: &Listeners) -> io::Result<(SocketAddr, Option<SocketAddr>)> {
+    Ok((listeners.plain.local_addr()?, listeners.tls.as_ref().map(TcpListener::local_addr).transpose()?))
+}
+
+/// The pages of the admin address.
+fn admin_router(stats: &Arc<Stats>, is_ready: &Arc<AtomicBool>) -> Router {
+    let (stats, is_ready) = (Arc::clone(stats), Arc::clone(is_ready));
+    let router = weir_station::admin::router(Arc::new(move || stats.render()));
+    weir_station::admin::with_ready(router, move || is_ready.load(Relaxed))
+}
+
+/// Follows the files of the certificates.
+fn follow(tls: Option<Arc<HostsTls>>, stop: &CancellationToken) -> JoinSet<io::Result<()>> {
+    let mut followers = JoinSet::new();
+    if let Some(tls) = tls {
+        let stop = stop.clone();
+        followers.spawn(async move { tls.follow(stop).await });
+    }
+    followers
 }
 
 /// The threads that serve; each tells of its end.

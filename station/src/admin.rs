@@ -3,8 +3,8 @@
 
 use std::{io, sync::Arc};
 
+pub use axum::Router;
 use axum::{
-    Router,
     http::{StatusCode, header::CONTENT_TYPE},
     routing::get,
 };

@@ -137,6 +137,7 @@ impl Thread {
             pool: Rc::new(Pool::new()),
             http1: http1::builder(limits),
             frames_per_tick: u32::try_from(frames).unwrap_or(u32::MAX).max(1),
+            awake: Cell::new(0),
             is_draining: Cell::new(false),
             shared,
         };

@@ -68,11 +68,6 @@ impl ClientCounts {
         self.closed[why as usize].fetch_add(1, Relaxed);
     }
 
-    /// Connections that were closed for this reason.
-    pub(crate) fn closed(&self, why: Closing) -> u64 {
-        self.closed[why as usize].load(Relaxed)
-    }
-
     /// A request is refused by the connection that it came on.
     pub(crate) fn refuse(&self, why: Reason) {
         self.refused[why as usize].fetch_add(1, Relaxed);

@@ -3,7 +3,7 @@
 //! What hyper needs for a connection (its buffers alone are 16 KiB) is there only while requests come: one that is idle
 //! for a while rests, and takes no more than its socket and a task.
 
-use std::{future::poll_fn, pin::Pin, rc::Rc, task::Poll, time::Duration};
+use std::{cell::Cell, future::poll_fn, pin::Pin, rc::Rc, task::Poll, time::Duration};
 
 use hyper::{
     body::Incoming,
@@ -28,6 +28,10 @@ const MOST_BUFFER_BYTES: usize = 64 << 10;
 
 /// hyper keeps so many headers on the stack.
 const HEADERS_ON_STACK: usize = 100;
+
+/// So many connections of a thread may be idle and keep what hyper needs for them. Beyond it they rest as soon as they have
+/// nothing to do, which costs each of their requests the making of it anew: less than a microsecond.
+const MOST_AWAKE: usize = 256;
 
 /// How long, and how much, a client may go on sending after it was refused.
 const LINGER: (Duration, usize) = (Duration::from_secs(2), 1 << 20);
@@ -55,6 +59,22 @@ enum Turn {
     Cut,
 }
 
+/// Counts a connection for which hyper is there.
+struct Awake<'c>(&'c Cell<usize>);
+
+impl<'c> Awake<'c> {
+    fn new(count: &'c Cell<usize>) -> Self {
+        count.set(count.get() + 1);
+        Self(count)
+    }
+}
+
+impl Drop for Awake<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
+
 /// Serves a connection of which these bytes were read.
 pub(super) async fn serve(core: &Rc<Core>, client: Rc<Client>, stream: Stream, first: Vec<u8>) {
     let limits = head_limits(&core.shared.terms.config.limits);
@@ -65,7 +85,9 @@ pub(super) async fn serve(core: &Rc<Core>, client: Rc<Client>, stream: Stream, f
         let service = service_fn(|request| reply::by_http1(Rc::clone(core), Rc::clone(&client), request));
         // On the heap: a connection that rests has no room for it.
         let mut connection = Box::new(core.http1.serve_connection(TokioIo::new(guard), service));
+        let awake = Awake::new(&core.awake);
         let turn = turn(core, wire, &mut connection).await;
+        drop(awake);
         if let Turn::Cut = turn {
             return;
         }
@@ -77,7 +99,8 @@ pub(super) async fn serve(core: &Rc<Core>, client: Rc<Client>, stream: Stream, f
                 if let Err(error) = ended {
                     tracing::debug!(peer = %client.peer, %error, "connection ended");
                 }
-                return end(core, &client, guard).await;
+                // On the heap too: it is rare, and larger than all the rest.
+                return Box::pin(end(core, &client, guard)).await;
             }
             Turn::Rests | Turn::Cut => {}
         }
@@ -101,6 +124,7 @@ where
                 return Poll::Ready(Turn::Ended(ended));
             }
             match wire.poll_order(cx) {
+                Poll::Pending if core.awake.get() > MOST_AWAKE && wire.can_rest() => return Poll::Ready(Turn::Rests),
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Order::End(why)) => {
                     if wire.is_idle() {
@@ -122,6 +146,9 @@ where
 
 /// What comes after the last response: a tunnel, or the rest of what the client sends.
 async fn end(core: &Core, client: &Client, mut guard: Guard) {
+    if let Some(reason) = client.wire.broken.get() {
+        core.shared.stats.clients.refuse(reason);
+    }
     if let Some(tunnel) = client.tunnel.take() {
         let wire = &client.wire;
         guard.open();
@@ -138,7 +165,7 @@ async fn end(core: &Core, client: &Client, mut guard: Guard) {
                 }
             }
         });
-        let why = Box::pin(tunnel.run(&mut guard, shutdown)).await;
+        let why = tunnel.run(&mut guard, shutdown).await;
         core.shared.stats.clients.tunnel(why);
         wire.end();
     } else if guard.is_amid() {

@@ -38,6 +38,7 @@ use self::{
     counts::ClientCounts,
     forwarded::TrustedProxies,
     guard::frames::PREFACE,
+    refused::Reason,
     stream::Stream,
     tls::TlsFacts,
     upgrade::Tunnel,
@@ -76,6 +77,7 @@ pub(crate) struct Client {
     /// Where the connection comes from: the client, or a proxy before us.
     pub peer: SocketAddr,
     /// What was agreed on, when the connection is by TLS.
+    #[expect(dead_code, reason = "for the record, and the scheme that is forwarded")]
     pub tls: Option<TlsFacts>,
     /// The address of `peer` as text.
     peer_text: Box<str>,
@@ -110,12 +112,20 @@ impl Client {
         }
     }
 
+    /// Why the connection broke off the body of the HTTP/1 request that is under way: its sender is answered so.
+    #[expect(dead_code, reason = "for the answer to a body that broke off")]
+    pub(crate) fn body_refused(&self) -> Option<Reason> {
+        self.wire.broken.get()
+    }
+
     /// Whether the peer is a trusted proxy: its `x-forwarded-*` headers may be passed on.
+    #[expect(dead_code, reason = "for the headers that are passed on")]
     pub(crate) fn is_trusted_proxy(&self) -> bool {
         self.trusted.is_some()
     }
 
     /// Makes the connection a tunnel after the response 101 that is about to be given.
+    #[expect(dead_code, reason = "for integrations that speak WebSocket")]
     pub(crate) fn hand_over(&self, tunnel: Tunnel) {
         *self.tunnel.borrow_mut() = Some(tunnel);
     }
@@ -192,7 +202,7 @@ async fn unless_ended<T>(core: &Core, wire: &Wire, work: impl Future<Output = T>
                     return Poll::Ready(None);
                 }
                 Order::Look if wire.late.take().is_some() => {
-                    counts.refuse(refused::Reason::HeadTimeout);
+                    counts.refuse(Reason::HeadTimeout);
                     return Poll::Ready(None);
                 }
                 Order::Look | Order::Rest => {}

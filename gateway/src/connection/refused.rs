@@ -3,7 +3,7 @@
 //!
 //! Bodies have API Gateway's shape; its exact texts for 408, 414 and 431 are not recorded, so these say what is wrong.
 
-use std::{error::Error, io, net::SocketAddr};
+use std::net::SocketAddr;
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
@@ -32,6 +32,7 @@ macro_rules! reasons {
             }
 
             /// What is wrong, in words for the operator.
+            #[expect(dead_code, reason = "for the record of the refused request")]
             pub(crate) const fn detail(self) -> &'static str {
                 match self { $(Self::$variant => $message),+ }
             }
@@ -97,19 +98,6 @@ impl Reason {
         headers.insert("x-amzn-errortype", HeaderValue::from_static(error_type));
         response
     }
-
-    /// Why the connection broke a request's body off, when it was the connection that did.
-    pub(crate) fn of_body(error: &hyper::Error) -> Option<Self> {
-        let mut cause: Option<&(dyn Error + 'static)> = error.source();
-        while let Some(error) = cause {
-            let within = error.downcast_ref::<io::Error>().and_then(|error| error.get_ref()?.downcast_ref::<Self>());
-            if let Some(reason) = within.or_else(|| error.downcast_ref::<Self>()) {
-                return Some(*reason);
-            }
-            cause = error.source();
-        }
-        None
-    }
 }
 
 /// A request that was refused, as far as it was read.
@@ -148,7 +136,7 @@ fn text(bytes: &[u8]) -> String {
 }
 
 /// A request was refused before the rest of the gateway could see it.
-pub(crate) fn early(shared: &Shared, client: &Client, refused: &Refused) {
+pub(super) fn early(shared: &Shared, client: &Client, refused: &Refused) {
     shared.stats.clients.refuse(refused.reason);
     tracing::debug!(peer = %client.peer, reason = refused.reason.as_str(), "request refused");
 }

@@ -60,9 +60,12 @@ pub(super) async fn by_http1(
     if let Some(refused) = client.wire.refused_now() {
         return Ok(refuse(&core, &client, &refused, under_way));
     }
-    let is_last = count(&core, &client);
-    let mut response = handle(core, request, Rc::clone(&client)).await?;
+    let is_last = is_last(&core, &client);
     if is_last {
+        core.shared.stats.clients.close(Closing::Requests);
+    }
+    let mut response = handle(Rc::clone(&core), request, Rc::clone(&client)).await?;
+    if is_last || core.is_draining.get() {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     let wire = &client.wire;
@@ -87,7 +90,7 @@ pub(super) async fn by_http2(
         let refused = Refused { reason, method, path: Some(path.to_owned()) };
         return Ok(refuse(&core, &client, &refused, under_way));
     }
-    if count(&core, &client) {
+    if is_last(&core, &client) {
         client.wire.order(Order::End(Closing::Requests));
     }
     let response = handle(core, request, Rc::clone(&client)).await?;
@@ -95,16 +98,11 @@ pub(super) async fn by_http2(
     Ok(response.map(|body| ReplyBody { content: Content::Answer(body), _under_way: under_way }))
 }
 
-/// Counts a request; whether it is the last one on its connection.
-fn count(core: &Core, client: &Client) -> bool {
+/// Counts a request; whether its connection may have no more.
+fn is_last(core: &Core, client: &Client) -> bool {
     let requests = client.requests.get() + 1;
     client.requests.set(requests);
-    let most = core.shared.terms.config.limits.requests_per_connection;
-    if most > 0 && requests == most {
-        core.shared.stats.clients.close(Closing::Requests);
-        return true;
-    }
-    core.is_draining.get()
+    requests == core.shared.terms.config.limits.requests_per_connection
 }
 
 fn refuse(core: &Core, client: &Client, refused: &Refused, under_way: UnderWay) -> Response<ReplyBody> {

@@ -78,6 +78,8 @@ impl TlsFailure {
             )
             | Error::AlertReceived(AlertDescription::ProtocolVersion)
             | Error::InvalidMessage(InvalidMessage::UnknownProtocolVersion) => Self::NoCommonVersion,
+            // Clients of before TLS 1.2 do not say which they sign with.
+            Error::PeerIncompatible(PeerIncompatible::SignatureAlgorithmsExtensionRequired) => Self::NoCommonVersion,
             Error::PeerIncompatible(_) | Error::AlertReceived(AlertDescription::HandshakeFailure) => {
                 Self::NoCommonCipher
             }

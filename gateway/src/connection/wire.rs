@@ -8,7 +8,10 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use super::{counts::Closing, refused::Refused};
+use super::{
+    counts::Closing,
+    refused::{Reason, Refused},
+};
 
 /// What a connection is told to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,6 +83,8 @@ pub(crate) struct Wire {
     pub late: Cell<Option<Late>>,
     /// The refusal that the last head stands for.
     pub refused: RefCell<Option<Refused>>,
+    /// Why the body of the request that is under way was broken off.
+    pub broken: Cell<Option<Reason>>,
     /// The head that asked for a WebSocket, as `heads` counts them; 0 for none. None is passed on after it.
     pub upgrade: Cell<u64>,
     /// Whether the request that asked for a WebSocket got another answer.

@@ -78,6 +78,7 @@ async fn a_body_that_trickles_is_broken_off() {
         answer = read => assert!(!answer.starts_with("HTTP/1.1 2"), "{answer}"),
         () = trickle => {}
     }
+    setting.until("weir_gateway_requests_refused_total{reason=\"body_timeout\"}", 1).await;
     assert_eq!(setting.seen(), Vec::<String>::new());
     setting.ended().await;
 }

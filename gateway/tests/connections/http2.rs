@@ -129,6 +129,9 @@ async fn flood(setting: &Setting, mut next: impl FnMut() -> Vec<u8>) -> (Option<
     (code, sent)
 }
 
+/// Gives the bytes that are sent next.
+type Next = Box<dyn FnMut() -> Vec<u8>>;
+
 /// A request's headers in HPACK: GET / by http from a.
 const HEADERS: &[u8] = &[0x82, 0x84, 0x86, 0x41, 1, b'a'];
 
@@ -139,10 +142,10 @@ async fn floods_end_the_connection_and_memory_is_bounded() {
     let mut reset = move || {
         let bytes = [frame(1, 5, stream_id, HEADERS), frame(3, 0, stream_id, &8_u32.to_be_bytes())].concat();
         stream_id += 2;
-        bytes.repeat(1)
+        bytes
     };
     let before = resident_kib();
-    let cases: [(&str, Box<dyn FnMut() -> Vec<u8>>); 6] = [
+    let cases: [(&str, Next); 6] = [
         ("settings", Box::new(|| frame(4, 0, 0, &[0, 3, 0, 0, 0, 100]).repeat(100))),
         ("pings", Box::new(|| frame(6, 0, 0, &[7; 8]).repeat(100))),
         ("priorities", Box::new(|| frame(2, 0, 1, &[0, 0, 0, 0, 1]).repeat(100))),

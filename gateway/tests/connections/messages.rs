@@ -82,6 +82,7 @@ async fn a_body_that_breaks_the_rules_breaks_off_and_nothing_after_it_is_read() 
         assert!(!answer.starts_with("HTTP/1.1 2"), "{what}: {answer}");
     }
     assert_eq!(setting.seen(), Vec::<String>::new());
+    setting.until("weir_gateway_requests_refused_total{reason=\"chunk\"}", bodies.len() as u64).await;
     setting.ended().await;
 }
 

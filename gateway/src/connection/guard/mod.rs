@@ -33,6 +33,9 @@ use super::{
 /// What hyper gets in place of a request that is refused.
 const STAND_IN: &[u8] = b"GET / HTTP/1.1\r\nhost: refused\r\nconnection: close\r\n\r\n";
 
+/// What is read at once of bytes that nobody wants.
+const LINGER_BUFFER_BYTES: usize = 4_096;
+
 /// Where in the client's bytes we are.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Place {
@@ -99,7 +102,7 @@ impl Guard {
         self.good = self.held.len();
     }
 
-    /// Takes back what hyper had read and not used.
+    /// Takes back what hyper had read and not used: it was looked at before.
     pub(crate) fn unread(&mut self, bytes: &[u8]) {
         self.held.splice(..0, bytes.iter().copied());
         self.good += bytes.len();
@@ -119,7 +122,7 @@ impl Guard {
     /// connection resets it.
     pub(crate) async fn linger(&mut self, most_bytes: usize) {
         use tokio::io::AsyncReadExt;
-        let (mut buffer, mut left) = ([0; 4_096], most_bytes);
+        let (mut buffer, mut left) = (vec![0; LINGER_BUFFER_BYTES], most_bytes);
         while let Ok(read @ 1..) = self.stream.read(&mut buffer).await {
             left = left.saturating_sub(read);
             if left == 0 {
@@ -215,7 +218,10 @@ impl Guard {
                 self.hold_only(frames::FAULT);
                 self.place = Place::Refused;
             }
-            _ => self.place = Place::Broken(reason),
+            _ => {
+                self.wire.broken.set(Some(reason));
+                self.place = Place::Broken(reason);
+            }
         }
     }
 
@@ -263,7 +269,7 @@ impl Guard {
     }
 
     /// Reads from the client behind what the buffer holds; how many bytes.
-    fn read(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<usize>> {
+    fn read_some(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<usize>> {
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
         self.wire.reads.set(read.is_pending());
@@ -299,7 +305,7 @@ impl AsyncRead for Guard {
                 _ => {}
             }
             let before = buffer.filled().len();
-            if ready!(this.read(cx, buffer))? == 0 {
+            if ready!(this.read_some(cx, buffer))? == 0 {
                 return Poll::Ready(Ok(()));
             }
             let bytes = &buffer.filled()[before..];
@@ -367,3 +373,6 @@ impl AsyncWrite for Guard {
         Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+mod tests;
