@@ -3,10 +3,10 @@
 //! What hyper needs for a connection (its buffers alone are 16 KiB) is there only while requests come: one that is idle
 //! for a while rests, and takes no more than its socket and a task.
 
-use std::{cell::Cell, future::poll_fn, pin::Pin, rc::Rc, task::Poll, time::Duration};
+use std::{cell::Cell, error::Error, future::poll_fn, pin::Pin, rc::Rc, task::Poll, time::Duration};
 
 use hyper::{
-    body::Incoming,
+    body::{Body, Incoming},
     server::conn::http1::{Builder, Connection},
     service::{HttpService, service_fn},
 };
@@ -91,9 +91,7 @@ pub(super) async fn serve(core: &Rc<Core>, client: Rc<Client>, stream: Stream, f
         if let Turn::Cut = turn {
             return;
         }
-        let parts = connection.into_parts();
-        guard = parts.io.into_inner();
-        guard.unread(&parts.read_buf);
+        guard = take_back(connection);
         match turn {
             Turn::Ended(ended) => {
                 if let Err(error) = ended {
@@ -110,13 +108,28 @@ pub(super) async fn serve(core: &Rc<Core>, client: Rc<Client>, stream: Stream, f
     }
 }
 
+/// What hyper served, without hyper. Its buffers are free when this returns.
+#[expect(clippy::boxed_local, reason = "the box ends here too")]
+fn take_back<S>(connection: Box<Connection<TokioIo<Guard>, S>>) -> Guard
+where
+    S: HttpService<Incoming>,
+    S::Error: Into<Box<dyn Error + Send + Sync>>,
+    S::ResBody: 'static,
+    <S::ResBody as Body>::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    let parts = connection.into_parts();
+    let mut guard = parts.io.into_inner();
+    guard.unread(&parts.read_buf);
+    guard
+}
+
 /// Has hyper serve, and does what the connection is told meanwhile.
 async fn turn<S>(core: &Core, wire: &Wire, connection: &mut Connection<TokioIo<Guard>, S>) -> Turn
 where
     S: HttpService<Incoming>,
-    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    S::Error: Into<Box<dyn Error + Send + Sync>>,
     S::ResBody: 'static,
-    <S::ResBody as hyper::body::Body>::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    <S::ResBody as Body>::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     poll_fn(|cx| {
         loop {
