@@ -2,6 +2,7 @@
 
 pub(crate) mod apis;
 pub(crate) mod authorizers;
+pub(crate) mod connections;
 pub(crate) mod definitions;
 mod domains;
 pub(crate) mod integration;
@@ -15,6 +16,7 @@ use std::{
     time::Duration,
 };
 
+use connections::ConnectionsConfig;
 use definitions::Definitions;
 use http::uri::Authority;
 use weir_station::{
@@ -39,8 +41,8 @@ pub struct Config {
     pub exposure: Exposure,
     /// Threads that serve requests, each alone; 0 for one a core.
     pub threads: usize,
-    /// How long a client may take to send a request's head.
-    pub header_timeout: Duration,
+    /// How clients may connect.
+    pub connections: ConnectionsConfig,
     /// The largest request body.
     pub body_limit: ByteSize,
     /// How long requests under way may take to end when the gateway does.
@@ -119,7 +121,7 @@ impl Config {
             admin: address("admin", 8081),
             exposure: Exposure::read(&section),
             threads: section.value("threads", 0),
-            header_timeout: section.value("header_timeout", Duration::from_secs(10)),
+            connections: ConnectionsConfig::read(&section),
             body_limit: section.value("body_limit", ByteSize::mebibytes(10)),
             drain: section.value("drain", Duration::from_secs(10)),
             account: limit(&section.section("throttle")),

@@ -13,6 +13,7 @@ mod auth;
 mod body;
 mod bucket;
 mod config;
+mod connection;
 mod core;
 mod exchange;
 mod handle;

@@ -25,6 +25,10 @@ use crate::{
     watched::{FileFault, Watched},
 };
 
+mod hosts;
+
+pub use hosts::{HostsTls, HostsTlsConfig};
+
 const CERTIFICATES: &str = "certificates in PEM, the station's own first";
 const AUTHORITIES: &str = "certificates of authorities in PEM";
 const KEY: &str = "the private key of the certificate in PEM, without a passphrase";
@@ -39,7 +43,9 @@ pub struct IdentityFiles {
 }
 
 impl IdentityFiles {
-    fn read(section: &Section) -> Option<Self> {
+    /// Reads `certificate` and `key`; none when there is neither.
+    #[must_use]
+    pub fn read(section: &Section) -> Option<Self> {
         let (certificate, key) = (section.optional("certificate"), section.optional("key"));
         match (certificate, key) {
             (Some(certificate), Some(key)) => Some(Self { certificate, key }),
