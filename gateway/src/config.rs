@@ -2,6 +2,8 @@
 
 pub(crate) mod apis;
 pub(crate) mod integration;
+mod keys_file;
+pub(crate) mod plans;
 
 use std::{
     net::SocketAddr,
