@@ -307,3 +307,6 @@ fn check_keys(plans: &[(Section, UsagePlan)], known: &Known) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

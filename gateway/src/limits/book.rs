@@ -4,8 +4,8 @@
 //! none is left, the request waits for the disk: as a rule once for each key at the start of a period and of the
 //! process, and for each request of a small quota. All that wait are written for together.
 //!
-//! What always holds: while the disk works, a kill or a power cut gives no request back, and takes at most a block from
-//! each key ([`Counter::demand`]) and what had been reserved for requests that were waiting. A clean stop takes nothing.
+//! What always holds: while the disk works, a kill or a power cut gives no request back, and takes from each key at most
+//! a block ([`Counter::demand`]), or as many as waited together. A clean stop takes nothing.
 //! When the disk fails, or takes more than [`PATIENCE`], requests are served and counted in memory: that is logged and
 //! counted, tried again each [`PAUSE`], and only what was used since the last write can be given back by a crash then.
 
@@ -76,6 +76,10 @@ impl QuotaBook {
     /// When the file of counts cannot be used.
     pub(crate) fn open(directory: &Path) -> Result<Arc<Self>, CountsError> {
         let (file, entries) = CountsFile::open(directory)?;
+        Self::begin(file, entries).map_err(|source| CountsError::System { path: directory.to_owned(), source })
+    }
+
+    fn begin(file: CountsFile, entries: Vec<Entry>) -> io::Result<Arc<Self>> {
         let others = entries.into_iter().map(|entry| {
             let name = (entry.plan.clone(), entry.key.clone(), entry.period.clone());
             (name, entry)
@@ -83,8 +87,7 @@ impl QuotaBook {
         let pages = Mutex::new(Pages { counters: HashMap::new(), others: others.collect() });
         let shared = Arc::new(Shared { pages, ..Shared::default() });
         let writer = Writer { shared: Arc::clone(&shared), file, begun: Instant::now(), is_failing: false };
-        let thread = thread::Builder::new().name("weir-quotas".to_owned()).spawn(move || writer.run());
-        let thread = thread.map_err(|source| CountsError::System { path: directory.to_owned(), source })?;
+        let thread = thread::Builder::new().name("weir-quotas".to_owned()).spawn(move || writer.run())?;
         Ok(Arc::new(Self { shared, writer: Mutex::new(Some(thread)) }))
     }
 
@@ -277,3 +280,6 @@ fn today() -> u32 {
     let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     day_of(unix.as_secs())
 }
+
+#[cfg(test)]
+mod tests;

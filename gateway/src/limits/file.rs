@@ -134,6 +134,12 @@ impl CountsFile {
         Ok(())
     }
 
+    /// From now on the system refuses to append, as a full disk would.
+    #[cfg(test)]
+    pub(super) fn refuse_appends(&mut self) {
+        self.file = File::open(self.directory.join("counts")).expect("the file is there");
+    }
+
     /// Whether most of the file is old.
     pub(crate) fn is_long(&self) -> bool {
         self.bytes > SMALL_BYTES && self.bytes > 4 * self.fresh_bytes

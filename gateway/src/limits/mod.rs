@@ -18,6 +18,8 @@ mod file;
 pub(crate) mod headers;
 pub(crate) mod period;
 pub(crate) mod quota;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::HashMap,

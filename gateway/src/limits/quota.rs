@@ -144,11 +144,6 @@ impl Counter {
         Count::unpack(self.reserved.load(Acquire))
     }
 
-    /// The first day of the period after the present one.
-    pub(crate) fn resets_on(&self, day: u32) -> u32 {
-        self.period.span(self.used(day).start).end
-    }
-
     /// Whether the quota is used up; counts nothing.
     ///
     /// # Errors
@@ -202,7 +197,7 @@ impl Counter {
         }
     }
 
-    /// What should be on disk as used next: a block more than is used, and one for each request that waits, up to the
+    /// What should be on disk as used next: a block more than is used, or as many as wait, if that is more, up to the
     /// limit. A block is a thousandth of the limit; asked for again within a second it doubles, up to a hundredth and
     /// [`MOST`]. So a quota below 200 is kept a request at a time.
     pub(super) fn demand(&self, limit: u64, day: u32, now_ms: u64) -> Count {
@@ -213,7 +208,7 @@ impl Counter {
         self.block.store(block, Relaxed);
         self.granted_ms.store(now_ms, Relaxed);
         let (used, reserved) = (self.used(day), self.reserved());
-        let ahead = block + self.waiting.load(SeqCst);
+        let ahead = block.max(self.waiting.load(SeqCst));
         let wanted = used.requests.saturating_add(ahead).min(limit).max(used.requests);
         let kept = if reserved.start == used.start { reserved.requests } else { 0 };
         Count { start: used.start, requests: wanted.max(kept) }
@@ -312,7 +307,7 @@ mod tests {
     fn requests_that_wait_are_reserved_for_together() {
         let counter = counter(Period::Day);
         counter.waiting.store(7, SeqCst);
-        assert_eq!(counter.demand(100, 10, 9_000).requests, 8);
+        assert_eq!(counter.demand(100, 10, 9_000).requests, 7);
         assert_eq!(counter.demand(5, 10, 9_000).requests, 5, "but never beyond the limit");
     }
 
