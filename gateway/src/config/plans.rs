@@ -3,6 +3,9 @@
 //! The rules are API Gateway's ("Usage plans and API keys" in its developer guide): a key is in at most one plan of a
 //! stage and in at most ten plans; a plan limits at most twenty routes of a stage. Keys are hashed as they are read.
 
+#![expect(unreachable_pub, reason = "parts of the configuration, once it is wired")]
+#![cfg_attr(not(test), expect(dead_code, reason = "used once the request's way and the configuration are wired"))]
+
 use std::{
     collections::{HashMap, HashSet},
     path::{Path, PathBuf},
@@ -264,8 +267,7 @@ fn read_stage(section: &Section, served: &[ServedStage<'_>]) -> Option<PlanStage
     if names.len() > MOST_ROUTES {
         section.fault("throttle", format!("limits {} routes", names.len()), format!("at most {MOST_ROUTES}"));
     }
-    let routes: Vec<_> =
-        names.into_iter().filter_map(|route| Some((limit(&throttle.section(&route)), route))).collect();
+    let routes: Vec<_> = names.into_iter().map(|route| (limit(&throttle.section(&route)), route)).collect();
     let Some(own) = served.iter().find(|own| own.api == api && own.stage == stage) else {
         let all: Vec<_> = served.iter().map(|own| format!("{:?} of {:?}", own.stage, own.api)).collect();
         let expected = format!("a stage that is served: {}", all.join(", "));

@@ -17,7 +17,7 @@ use std::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{
             AtomicU64,
-            Ordering::{AcqRel, Acquire, Relaxed, SeqCst},
+            Ordering::{AcqRel, Relaxed, SeqCst},
         },
     },
     thread::{self, JoinHandle},
@@ -43,6 +43,8 @@ const PAUSE: Duration = Duration::from_secs(1);
 pub(crate) struct QuotaBook {
     shared: Arc<Shared>,
     writer: Mutex<Option<JoinHandle<()>>>,
+    /// [`PATIENCE`].
+    patience: Duration,
 }
 
 #[derive(Debug, Default)]
@@ -76,10 +78,11 @@ impl QuotaBook {
     /// When the file of counts cannot be used.
     pub(crate) fn open(directory: &Path) -> Result<Arc<Self>, CountsError> {
         let (file, entries) = CountsFile::open(directory)?;
-        Self::begin(file, entries).map_err(|source| CountsError::System { path: directory.to_owned(), source })
+        Self::begin(file, entries, PATIENCE)
+            .map_err(|source| CountsError::System { path: directory.to_owned(), source })
     }
 
-    fn begin(file: CountsFile, entries: Vec<Entry>) -> io::Result<Arc<Self>> {
+    fn begin(file: CountsFile, entries: Vec<Entry>, patience: Duration) -> io::Result<Arc<Self>> {
         let others = entries.into_iter().map(|entry| {
             let name = (entry.plan.clone(), entry.key.clone(), entry.period.clone());
             (name, entry)
@@ -88,7 +91,7 @@ impl QuotaBook {
         let shared = Arc::new(Shared { pages, ..Shared::default() });
         let writer = Writer { shared: Arc::clone(&shared), file, begun: Instant::now(), is_failing: false };
         let thread = thread::Builder::new().name("weir-quotas".to_owned()).spawn(move || writer.run())?;
-        Ok(Arc::new(Self { shared, writer: Mutex::new(Some(thread)) }))
+        Ok(Arc::new(Self { shared, writer: Mutex::new(Some(thread)), patience }))
     }
 
     /// The counter of a key in a plan. Days, weeks and months are counted apart.
@@ -123,7 +126,7 @@ impl QuotaBook {
         tokio::pin!(granted);
         granted.as_mut().enable();
         self.want(counter, limit);
-        tokio::time::timeout(PATIENCE, granted).await.is_ok()
+        tokio::time::timeout(self.patience, granted).await.is_ok()
     }
 
     /// Writes that failed.

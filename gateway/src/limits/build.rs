@@ -7,7 +7,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use super::{
-    BucketName, Counts, CountsError, KeyQuota, Limits, PlanEntry, RouteLimits, RouteName, StageId,
+    BucketName, CountsError, KeyQuota, Limits, PlanEntry, RouteLimits, RouteName, StageId,
     book::QuotaBook,
     bucket::{Limit, TokenBucket},
 };

@@ -54,7 +54,6 @@ impl Count {
     }
 
     fn unpack(word: u64) -> Self {
-        #[expect(clippy::cast_possible_truncation, reason = "the upper 20 bits")]
         let start = (word >> COUNT_BITS) as u32;
         Self { start, requests: word & LARGEST_LIMIT }
     }

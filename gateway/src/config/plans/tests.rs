@@ -76,96 +76,93 @@ fn nothing_configured_is_nothing_limited() {
     assert_eq!(plans.headers, RateLimitHeaders::Throttled);
 }
 
+/// A text has this fault, and its key is not shown.
+#[track_caller]
+fn is_told(text: &str, fault: &str) {
+    let told = read(text).1.expect_err(text).to_string();
+    assert!(told.contains(fault), "{text}\n{told}");
+    assert!(!told.contains(KEY_A), "{told}");
+}
+
 #[test]
-fn each_fault_is_told_where_it_is_and_no_key_is_shown() {
+fn each_fault_of_a_key_is_told_where_it_is_and_no_key_is_shown() {
+    let key = format!("[[api_key]]\nid = \"k\"\nkey = \"{KEY_A}\"\n");
+    for (text, fault) in [
+        (
+            "[[api_key]]\nid = \"k\"\nkey = \"short\"\n".to_owned(),
+            "api_key[0].key: API Key value should be at least 20",
+        ),
+        (
+            format!("[[api_key]]\nid = \"k\"\nkey = \"{}\"\n", "x".repeat(129)),
+            "api_key[0].key: API Key value exceeds maximum size of 128 characters",
+        ),
+        (format!("[[api_key]]\nid = \"k\"\nkey = \"{KEY_A} \"\n"), "api_key[0].key: has a character"),
+        ("[[api_key]]\nid = \"k\"\nsha256 = \"ab\"\n".to_owned(), "api_key[0].sha256: is no SHA-256"),
+        ("[[api_key]]\nid = \"k\"\n".to_owned(), "api_key[0].key: needs exactly one of key and sha256"),
+        (format!("[[api_key]]\nkey = \"{KEY_A}\"\n"), "api_key[0].id: missing"),
+        (format!("{key}name = \"{}\"\n", "n".repeat(1_025)), "api_key[0].name: Invalid API Key name, can be at most"),
+        (
+            format!("{key}[[api_key]]\nid = \"k\"\nkey = \"{KEY_A}b\"\n"),
+            "api_key[1].id: there are two keys with the id \"k\"",
+        ),
+        (
+            format!("{key}[[api_key]]\nid = \"other\"\nkey = \"{KEY_A}\"\n"),
+            "api_key[1].id: the key \"other\" is the same as another one",
+        ),
+        (format!("{key}apis = [\"shop\"]\n"), "api_key[0].apis: unknown key"),
+    ] {
+        is_told(&text, fault);
+    }
+}
+
+#[test]
+fn each_fault_of_a_plan_is_told_where_it_is() {
     let key = format!("[[api_key]]\nid = \"k\"\nkey = \"{KEY_A}\"\n");
     let plan = |rest: &str| format!("{key}[[usage_plan]]\nname = \"p\"\n{rest}\n");
     let stage = "stages = [{ api = \"shop\", stage = \"prod\" }]\nkeys = [\"k\"]";
     let many: String = (0..21).map(|route| format!("\"{route}\" = {{ rate = 1, burst = 1 }}, ")).collect();
-    for (text, faults) in [
-        (
-            "[[api_key]]\nid = \"k\"\nkey = \"short\"\n".to_owned(),
-            vec!["api_key[0].key: API Key value should be at least 20"],
-        ),
-        (
-            format!("[[api_key]]\nid = \"k\"\nkey = \"{}\"\n", "x".repeat(129)),
-            vec!["api_key[0].key: API Key value exceeds maximum size of 128 characters"],
-        ),
-        (format!("[[api_key]]\nid = \"k\"\nkey = \"{KEY_A} \"\n"), vec!["api_key[0].key: has a character"]),
-        ("[[api_key]]\nid = \"k\"\nsha256 = \"ab\"\n".to_owned(), vec!["api_key[0].sha256: is no SHA-256"]),
-        ("[[api_key]]\nid = \"k\"\n".to_owned(), vec!["api_key[0].key: needs exactly one of key and sha256"]),
-        (format!("[[api_key]]\nkey = \"{KEY_A}\"\n"), vec!["api_key[0].id: missing"]),
-        (
-            format!("{key}name = \"{}\"\n", "n".repeat(1_025)),
-            vec!["api_key[0].name: Invalid API Key name, can be at most"],
-        ),
-        (
-            format!("{key}[[api_key]]\nid = \"k\"\nkey = \"{KEY_A}b\"\n"),
-            vec!["api_key[1].id: there are two keys with the id \"k\""],
-        ),
-        (
-            format!("{key}[[api_key]]\nid = \"other\"\nkey = \"{KEY_A}\"\n"),
-            vec!["api_key[1].id: the key \"other\" is the same as another one"],
-        ),
-        (format!("{key}apis = [\"shop\"]\n"), vec!["api_key[0].apis: unknown key"]),
-        ("[[usage_plan]]\n".to_owned(), vec!["usage_plan[0].name: missing"]),
-        (plan("[[usage_plan]]\nname = \"p\""), vec!["usage_plan[1].name: there are two plans \"p\""]),
-        (plan("throttle = { rate = 0, burst = 1 }"), vec!["usage_plan[0].throttle.rate: is 0"]),
-        (plan("quota = { limit = 0, period = \"day\" }"), vec!["usage_plan[0].quota.limit: is 0"]),
-        (plan("quota = { limit = 99999999999999, period = \"day\" }"), vec!["usage_plan[0].quota.limit: is 9999"]),
-        (plan("quota = { limit = 9, period = \"year\" }"), vec!["usage_plan[0].quota.period: is \"year\""]),
-        (plan("quota = { limit = 9 }"), vec!["usage_plan[0].quota.period: missing"]),
-        (
-            plan("quota = { limit = 9, period = \"day\", offset = 1 }"),
-            vec!["usage_plan[0].quota.offset: is 1, of a day"],
-        ),
-        (
-            plan("quota = { limit = 9, period = \"week\", offset = 7 }"),
-            vec!["usage_plan[0].quota.offset: is 7, of a week"],
-        ),
-        (plan("quota = { limit = 9, period = \"month\", offset = 28 }"), vec!["usage_plan[0].quota.offset: is 28"]),
+    for (text, fault) in [
+        ("[[usage_plan]]\n".to_owned(), "usage_plan[0].name: missing"),
+        (plan("[[usage_plan]]\nname = \"p\""), "usage_plan[1].name: there are two plans \"p\""),
+        (plan("throttle = { rate = 0, burst = 1 }"), "usage_plan[0].throttle.rate: is 0"),
+        (plan("quota = { limit = 0, period = \"day\" }"), "usage_plan[0].quota.limit: is 0"),
+        (plan("quota = { limit = 99999999999999, period = \"day\" }"), "usage_plan[0].quota.limit: is 9999"),
+        (plan("quota = { limit = 9, period = \"year\" }"), "usage_plan[0].quota.period: is \"year\""),
+        (plan("quota = { limit = 9 }"), "usage_plan[0].quota.period: missing"),
+        (plan("quota = { limit = 9, period = \"day\", offset = 1 }"), "usage_plan[0].quota.offset: is 1, of a day"),
+        (plan("quota = { limit = 9, period = \"week\", offset = 7 }"), "usage_plan[0].quota.offset: is 7, of a week"),
+        (plan("quota = { limit = 9, period = \"month\", offset = 28 }"), "usage_plan[0].quota.offset: is 28"),
         (
             plan("stages = [{ api = \"shop\", stage = \"test\" }]"),
-            vec![
-                "usage_plan[0].stages[0].stage: there is no stage \"test\" of an API \"shop\"; expected a stage that is served: \"prod\" of \"shop\", \"dev\"",
-            ],
+            "usage_plan[0].stages[0].stage: there is no stage \"test\" of an API \"shop\"; expected a stage that is served: \"prod\" of \"shop\", \"dev\"",
         ),
         (
             plan("stages = [{ api = \"shop\", stage = \"prod\", throttle = { \"GET /\" = { rate = 1, burst = 1 } } }]"),
-            vec![
-                "usage_plan[0].stages[0].throttle: limits \"GET /\", which is no route of this stage; expected a route as it is written: GET /users/{id}, $default",
-            ],
+            "usage_plan[0].stages[0].throttle: limits \"GET /\", which is no route of this stage; expected a route as it is written: GET /users/{id}, $default",
         ),
         (
             plan("stages = [{ api = \"shop\", stage = \"prod\" }, { api = \"shop\", stage = \"prod\" }]"),
-            vec!["usage_plan[0].stages[1].stage: is in this plan twice"],
+            "usage_plan[0].stages[1].stage: is in this plan twice",
         ),
         (
             plan(&format!("stages = [{{ api = \"shop\", stage = \"prod\", throttle = {{ {many} }} }}]")),
-            vec!["usage_plan[0].stages[0].throttle: limits 21 routes; expected at most 20"],
+            "usage_plan[0].stages[0].throttle: limits 21 routes; expected at most 20",
         ),
-        (plan("keys = [\"k\", \"k\"]"), vec!["usage_plan[0].keys: names \"k\" twice"]),
-        (plan("keys = [\"other\"]"), vec!["usage_plan[0].keys: names \"other\", which is no key"]),
+        (plan("keys = [\"k\", \"k\"]"), "usage_plan[0].keys: names \"k\" twice"),
+        (plan("keys = [\"other\"]"), "usage_plan[0].keys: names \"other\", which is no key"),
         (
             plan(&format!("{stage}\n[[usage_plan]]\nname = \"q\"\n{stage}")),
-            vec!["usage_plan[1].keys: the key \"k\" is in the plan \"p\" of one of these stages too"],
+            "usage_plan[1].keys: the key \"k\" is in the plan \"p\" of one of these stages too",
         ),
         (
             (0..11)
                 .fold(key.clone(), |text, plan| format!("{text}[[usage_plan]]\nname = \"{plan}\"\nkeys = [\"k\"]\n")),
-            vec!["usage_plan[10].keys: the key \"k\" is in more than 10 plans"],
+            "usage_plan[10].keys: the key \"k\" is in more than 10 plans",
         ),
-        ("[gateway]\nrate_limit_headers = \"some\"\n".to_owned(), vec!["gateway.rate_limit_headers: is \"some\""]),
-        (
-            "[gateway]\nkeys_file = \"no/such/file\"\n".to_owned(),
-            vec!["gateway.keys_file: no/such/file cannot be read"],
-        ),
+        ("[gateway]\nrate_limit_headers = \"some\"\n".to_owned(), "gateway.rate_limit_headers: is \"some\""),
+        ("[gateway]\nkeys_file = \"no/such/file\"\n".to_owned(), "gateway.keys_file: no/such/file cannot be read"),
     ] {
-        let told = read(&text).1.expect_err(&text).to_string();
-        for fault in faults {
-            assert!(told.contains(fault), "{text}\n{told}");
-        }
-        assert!(!told.contains(KEY_A), "{told}");
+        is_told(&text, fault);
     }
 }
 

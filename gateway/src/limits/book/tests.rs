@@ -5,6 +5,14 @@ use crate::limits::quota::Denied;
 
 const LIMIT: u64 = 500;
 
+/// No disk is so slow that a request is counted without it.
+const LONG: Duration = Duration::from_secs(600);
+
+fn open(directory: &Path) -> Arc<QuotaBook> {
+    let (file, entries) = CountsFile::open(directory).unwrap();
+    QuotaBook::begin(file, entries, LONG).unwrap()
+}
+
 fn name(text: &str) -> Arc<str> {
     text.into()
 }
@@ -38,14 +46,14 @@ fn after_a_crash(directory: &Path) -> u64 {
             fs::write(copy.path().join(file), text).unwrap();
         }
     }
-    let book = QuotaBook::open(copy.path()).unwrap();
+    let book = open(copy.path());
     counter(&book).used(today()).requests
 }
 
 #[tokio::test]
 async fn a_crash_after_any_request_gives_none_back_and_takes_at_most_a_block() {
     let directory = tempfile::tempdir().unwrap();
-    let book = QuotaBook::open(directory.path()).unwrap();
+    let book = open(directory.path());
     let counter = counter(&book);
     for passed in 1..=LIMIT {
         assert!(pass(&book, &counter, LIMIT).await);
@@ -60,7 +68,7 @@ async fn a_crash_after_any_request_gives_none_back_and_takes_at_most_a_block() {
 #[tokio::test]
 async fn a_quota_that_is_small_is_exact_to_the_request_over_a_crash() {
     let directory = tempfile::tempdir().unwrap();
-    let book = QuotaBook::open(directory.path()).unwrap();
+    let book = open(directory.path());
     let counter = counter(&book);
     for passed in 1..=20 {
         assert!(pass(&book, &counter, 100).await);
@@ -72,7 +80,7 @@ async fn a_quota_that_is_small_is_exact_to_the_request_over_a_crash() {
 async fn a_clean_stop_takes_nothing_and_the_next_start_goes_on() {
     let directory = tempfile::tempdir().unwrap();
     for round in 1..=3 {
-        let book = QuotaBook::open(directory.path()).unwrap();
+        let book = open(directory.path());
         let counter = counter(&book);
         for _ in 0..7 {
             assert!(pass(&book, &counter, 100_000).await);
@@ -85,7 +93,7 @@ async fn a_clean_stop_takes_nothing_and_the_next_start_goes_on() {
 #[tokio::test]
 async fn requests_that_wait_at_once_are_all_counted_and_none_beyond_the_limit() {
     let directory = tempfile::tempdir().unwrap();
-    let book = QuotaBook::open(directory.path()).unwrap();
+    let book = open(directory.path());
     let counter = counter(&book);
     let mut requests = tokio::task::JoinSet::new();
     for _ in 0..200 {
@@ -105,7 +113,7 @@ async fn a_disk_that_fails_stops_no_request_and_is_written_anew_when_it_works_ag
     file.refuse_appends();
     let path = directory.path().to_owned();
     fs::create_dir(path.join("counts.new")).unwrap();
-    let book = QuotaBook::begin(file, entries).unwrap();
+    let book = QuotaBook::begin(file, entries, LONG).unwrap();
     let counter = counter(&book);
     for _ in 0..5 {
         assert!(pass(&book, &counter, 100).await);
@@ -123,7 +131,7 @@ async fn a_disk_that_fails_stops_no_request_and_is_written_anew_when_it_works_ag
 #[tokio::test]
 async fn a_closed_book_keeps_nobody_waiting() {
     let directory = tempfile::tempdir().unwrap();
-    let book = QuotaBook::open(directory.path()).unwrap();
+    let book = open(directory.path());
     let counter = counter(&book);
     book.close();
     assert!(!book.wait(&counter, 10).await);
@@ -142,7 +150,7 @@ async fn counts_of_plans_that_are_gone_for_now_are_kept_until_their_period_ends(
     file.append(&entries).unwrap();
     file.append(&[old("week", day - 7), old("month", day - 31)][..1]).unwrap();
     drop(file);
-    QuotaBook::open(directory.path()).unwrap().close();
+    open(directory.path()).close();
     let (_file, mut kept) = CountsFile::open(directory.path()).unwrap();
     kept.sort_by(|a, b| a.key.cmp(&b.key));
     // The last of each name holds: yesterday's day and last week's are over.
@@ -166,7 +174,7 @@ async fn a_long_file_is_written_anew_and_loses_nothing() {
     for entry in &entries {
         file.append(std::slice::from_ref(entry)).unwrap();
     }
-    let book = QuotaBook::begin(file, entries).unwrap();
+    let book = QuotaBook::begin(file, entries, LONG).unwrap();
     let counter = counter(&book);
     for _ in 0..4 {
         assert!(pass(&book, &counter, 100).await);
@@ -174,4 +182,16 @@ async fn a_long_file_is_written_anew_and_loses_nothing() {
     let bytes = fs::metadata(directory.path().join("counts")).unwrap().len();
     assert!(bytes < 10_000, "{bytes}");
     assert_eq!(after_a_crash(directory.path()), 4);
+}
+
+#[tokio::test]
+async fn a_disk_that_hangs_keeps_a_request_only_so_long() {
+    let directory = tempfile::tempdir().unwrap();
+    let (file, entries) = CountsFile::open(directory.path()).unwrap();
+    let book = QuotaBook::begin(file, entries, Duration::ZERO).unwrap();
+    let counter = counter(&book);
+    // The writer, as it seems, has been asked already, and does not come to it.
+    counter.is_wanted.store(true, SeqCst);
+    assert!(pass(&book, &counter, 100).await);
+    assert_eq!(counter.used(today()).requests, 1);
 }
