@@ -6,6 +6,7 @@ pub(crate) mod connections;
 pub(crate) mod definitions;
 mod domains;
 pub(crate) mod integration;
+mod keys_file;
 pub(crate) mod plans;
 mod privacy;
 mod traces;

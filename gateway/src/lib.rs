@@ -11,12 +11,12 @@
 
 mod auth;
 mod body;
-mod bucket;
 mod config;
 mod connection;
 mod core;
 mod exchange;
 mod handle;
+mod limits;
 mod refusal;
 mod route;
 mod run;
@@ -28,6 +28,8 @@ mod stats;
 mod telemetry;
 mod trace;
 mod upstream;
+
+use limits::bucket;
 
 pub use config::{Config, OTHER_SECTIONS};
 pub use run::{Gateway, RunError, StartError};

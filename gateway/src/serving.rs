@@ -162,10 +162,15 @@ impl Serving {
             (ThrottleScope::Stage, &route.stage.bucket),
             (ThrottleScope::Account, &self.account),
         ];
-        for (index, (scope, bucket)) in limits.iter().enumerate() {
-            if let Some(Err(wait_ns)) = bucket.as_ref().map(|bucket| bucket.try_take(now_ns)) {
-                limits[..index].iter().filter_map(|(_, bucket)| bucket.as_ref()).for_each(TokenBucket::give_back);
-                return Err(Refusal::throttled(*scope, wait_ns));
+        let mut taken = Vec::with_capacity(limits.len());
+        for (scope, bucket) in limits {
+            let Some(bucket) = bucket else { continue };
+            match bucket.try_take(now_ns) {
+                Ok(token) => taken.push((bucket, token)),
+                Err(wait_ns) => {
+                    taken.into_iter().for_each(|(bucket, token)| bucket.give_back(token, || now_ns));
+                    return Err(Refusal::throttled(scope, wait_ns));
+                }
             }
         }
         Ok(())

@@ -32,6 +32,12 @@ impl Section {
         self.table.is_some()
     }
 
+    /// The keys that stand in this section, for tables whose keys are names of the user's own.
+    #[must_use]
+    pub fn keys(&self) -> Vec<String> {
+        self.table.iter().flat_map(Table::keys).cloned().collect()
+    }
+
     /// The value of a key, or its default.
     pub fn value<T: Setting>(&self, key: &str, default: T) -> T {
         if let Some((value, origin)) = self.read::<T>(key) {
