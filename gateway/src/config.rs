@@ -1,6 +1,7 @@
 //! The section `[gateway]`, and with it the definitions of the APIs.
 
 pub(crate) mod apis;
+pub(crate) mod authorizers;
 pub(crate) mod integration;
 
 use std::{

@@ -26,6 +26,8 @@ mod telemetry;
 mod trace;
 mod upstream;
 
+#[doc(hidden)]
+pub use auth::jwt::fuzzing as fuzzing_of_tokens;
 pub use config::{Config, OTHER_SECTIONS};
 pub use run::{Gateway, RunError, StartError};
 pub use stats::Stats;

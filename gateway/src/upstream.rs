@@ -15,8 +15,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, Uri, header, uri::Authority};
-use http_body_util::{BodyExt, Empty, Limited};
+use http::{Request, Response, uri::Authority};
 use hyper::{
     body::{Body, Incoming},
     client::conn::http1::{self, SendRequest},
@@ -35,12 +34,6 @@ const MOST_IDLE: usize = 256;
 
 /// A connection that has been idle for longer is not used again: its server may be about to close it.
 const IDLE_LIFE: Duration = Duration::from_secs(30);
-
-/// How long a key set may take to be fetched; the limit that API Gateway states.
-const FETCH_TIMEOUT: Duration = Duration::from_millis(1_500);
-
-/// The largest key set, bytes; the limit that API Gateway states.
-const MOST_FETCHED_BYTES: usize = 150_000;
 
 /// A request that got no response.
 #[derive(Debug, thiserror::Error)]
@@ -61,18 +54,9 @@ pub(crate) enum SendError {
         /// What hyper said.
         source: hyper::Error,
     },
-    /// The response is larger than it may be, or broke off.
-    #[error("the response of {0} is too large, or broke off")]
-    Body(Authority),
-    /// The response is not a success.
-    #[error("{0} answered {1}")]
-    Status(Authority, http::StatusCode),
     /// The server took too long.
     #[error("{0} did not answer in time")]
     Timeout(Authority),
-    /// The URI has no host.
-    #[error("the URI has no host")]
-    NoHost,
 }
 
 /// A server: by TLS or not, and its host and port.
@@ -202,36 +186,6 @@ fn tls() -> TlsConnector {
         Arc::new(ClientConfig::builder().with_root_certificates(roots).with_no_client_auth())
     });
     TlsConnector::from(Arc::clone(&CONFIG))
-}
-
-/// Fetches a small document, on a connection of its own.
-pub(crate) async fn fetch(uri: &Uri) -> Result<Bytes, SendError> {
-    let authority = uri.authority().ok_or(SendError::NoHost)?.clone();
-    let work = async {
-        let http = |source| SendError::Http { authority: authority.clone(), source };
-        let stream = connect(uri.scheme_str() == Some("https"), &authority).await?;
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(http)?;
-        let mut request = Request::new(Empty::<Bytes>::new());
-        *request.uri_mut() =
-            uri.path_and_query().map_or("/", |path| path.as_str()).parse().map_err(|_| SendError::NoHost)?;
-        let host = HeaderValue::from_str(authority.as_str()).map_err(|_| SendError::NoHost)?;
-        request.headers_mut().insert(header::HOST, host);
-        let exchange = async {
-            let response = sender.send_request(request).await.map_err(http)?;
-            if !response.status().is_success() {
-                return Err(SendError::Status(authority.clone(), response.status()));
-            }
-            let body = Limited::new(response.into_body(), MOST_FETCHED_BYTES).collect().await;
-            Ok(body.map_err(|_| SendError::Body(authority.clone()))?.to_bytes())
-        };
-        tokio::pin!(exchange);
-        // The connection moves the exchange on; it may end first, when the server closes it after its answer.
-        tokio::select! {
-            answer = &mut exchange => answer,
-            _ = connection => exchange.await,
-        }
-    };
-    tokio::time::timeout(FETCH_TIMEOUT, work).await.unwrap_or_else(|_| Err(SendError::Timeout(authority.clone())))
 }
 
 impl AsyncRead for Stream {

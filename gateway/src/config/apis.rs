@@ -1,10 +1,14 @@
 //! What the gateway serves: `[[api]]` with its stages and routes, `[[api_key]]`, `[[jwt_authorizer]]`.
 
-use std::{collections::BTreeSet, path::PathBuf, time::Duration};
+use std::{collections::BTreeSet, time::Duration};
 
 use weir_station::config::{Document, Secret, Section};
 
-use super::{integration::Integration, limit};
+use super::{
+    authorizers::{JwtDefinition, read_jwt},
+    integration::Integration,
+    limit,
+};
 use crate::{
     bucket::Limit,
     route::{EXPECTED, RouteKey, Segment},
@@ -91,33 +95,9 @@ pub enum KeyValue {
     Sha256(String),
 }
 
-/// An authorizer that takes JSON Web Tokens (RFC 7519).
-#[derive(Clone, Debug)]
-pub struct JwtDefinition {
-    /// Its name.
-    pub name: String,
-    /// The `iss` that a token must bear.
-    pub issuer: String,
-    /// One of these a token's `aud` (or `client_id`) must name.
-    pub audience: Vec<String>,
-    /// Where the keys are: a JWKS file or URL (RFC 7517).
-    pub jwks: JwksSource,
-    /// The header that a token comes in.
-    pub header: String,
-}
-
-/// Where a key set is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum JwksSource {
-    /// A file.
-    File(PathBuf),
-    /// An `http://` or `https://` URL.
-    Url(String),
-}
-
 impl Definitions {
     pub(super) fn read(document: &Document, timeout: Duration) -> Self {
-        let authorizers: Vec<_> = document.sections("jwt_authorizer").iter().filter_map(read_authorizer).collect();
+        let authorizers: Vec<_> = document.sections("jwt_authorizer").iter().filter_map(read_jwt).collect();
         let names: Vec<_> = authorizers.iter().map(|authorizer| authorizer.name.as_str()).collect();
         let mut seen = BTreeSet::new();
         let mut apis = Vec::new();
@@ -261,22 +241,4 @@ fn read_key(section: &Section, apis: &[ApiDefinition]) -> Option<KeyDefinition> 
         }
     }
     Some(KeyDefinition { id: id?, value: value?, apis: only, stages: section.optional("stages") })
-}
-
-fn read_authorizer(section: &Section) -> Option<JwtDefinition> {
-    let name = section.required::<String>("name");
-    let issuer = section.required::<String>("issuer");
-    let audience = section.required::<Vec<String>>("audience");
-    if audience.as_ref().is_some_and(Vec::is_empty) {
-        section.fault("audience", "is empty", "at least one audience");
-    }
-    let jwks = section.required::<String>("jwks").map(|text| {
-        if text.starts_with("http://") || text.starts_with("https://") {
-            JwksSource::Url(text)
-        } else {
-            JwksSource::File(text.into())
-        }
-    });
-    let header = section.value("header", "authorization".to_owned());
-    Some(JwtDefinition { name: name?, issuer: issuer?, audience: audience?, jwks: jwks?, header })
 }
