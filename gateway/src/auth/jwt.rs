@@ -28,7 +28,7 @@ use std::sync::Arc;
 pub(crate) use claims::Claims;
 pub(crate) use fault::TokenFault;
 use http::HeaderMap;
-pub use source::KeySetError;
+pub(crate) use source::KeySetError;
 use source::Pace;
 use verifier::{Rejection, Verifier};
 use weir_record::Outcome;

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 use weir_station::config::{Document, Secret, Section};
 
 use super::{
-    authorizers::{JwtDefinition, read_jwt},
+    authorizers::{CognitoDefinition, JwtDefinition, read_cognito, read_jwt},
     integration::Integration,
     limit,
 };
@@ -21,8 +21,10 @@ pub struct Definitions {
     pub apis: Vec<ApiDefinition>,
     /// The API keys.
     pub keys: Vec<KeyDefinition>,
-    /// The authorizers.
+    /// The authorizers of JSON Web Tokens.
     pub authorizers: Vec<JwtDefinition>,
+    /// The authorizers of Cognito user pools.
+    pub cognito: Vec<CognitoDefinition>,
 }
 
 /// An API.
@@ -109,7 +111,8 @@ impl Definitions {
             apis.push(api);
         }
         let keys: Vec<_> = document.sections("api_key").iter().filter_map(|section| read_key(section, &apis)).collect();
-        Self { apis, keys, authorizers }
+        let cognito = document.sections("cognito_authorizer").iter().filter_map(read_cognito).collect();
+        Self { apis, keys, authorizers, cognito }
     }
 }
 

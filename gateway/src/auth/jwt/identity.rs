@@ -10,6 +10,9 @@ use super::fault::TokenFault;
 const HEADER: [&str; 2] = ["$request.header.", "method.request.header."];
 const QUERY: [&str; 2] = ["$request.querystring.", "method.request.querystring."];
 
+/// What stands before a token in a header (RFC 6750, section 2.1); its case does not matter (RFC 9110, section 11.1).
+const SCHEME: &[u8] = b"Bearer ";
+
 /// What an identity source looks like.
 pub(crate) const EXPECTED: &str =
     "\"$request.header.NAME\" or \"$request.querystring.NAME\", NAME of letters, digits, - and _";
@@ -38,26 +41,25 @@ impl IdentitySource {
     }
 }
 
-/// The request's one token. A header's may stand behind `Bearer `.
+/// The request's one token, as it came. A header's may stand behind `Bearer `.
 pub(super) fn token<'r>(
     sources: &[IdentitySource],
     headers: &'r HeaderMap,
     query: Option<&'r str>,
-) -> Result<&'r str, TokenFault> {
+) -> Result<&'r [u8], TokenFault> {
     let mut found = None;
     for source in sources {
         match source {
             IdentitySource::Header(name) => {
                 for value in headers.get_all(name) {
-                    let text = value.to_str().map_err(|_| TokenFault::Malformed)?;
-                    only(&mut found, without_scheme(text))?;
+                    only(&mut found, without_scheme(value.as_bytes()))?;
                 }
             }
             IdentitySource::Query(name) => {
                 let pairs = query.into_iter().flat_map(|query| query.split('&'));
                 // A token has no character that a query must encode.
                 for (_, value) in pairs.filter_map(|pair| pair.split_once('=')).filter(|(own, _)| own == name) {
-                    only(&mut found, value)?;
+                    only(&mut found, value.as_bytes())?;
                 }
             }
         }
@@ -65,16 +67,16 @@ pub(super) fn token<'r>(
     found.ok_or(TokenFault::Missing)
 }
 
-fn only<'r>(found: &mut Option<&'r str>, token: &'r str) -> Result<(), TokenFault> {
+fn only<'r>(found: &mut Option<&'r [u8]>, token: &'r [u8]) -> Result<(), TokenFault> {
     match found.replace(token) {
         None => Ok(()),
         Some(_) => Err(TokenFault::Several),
     }
 }
 
-fn without_scheme(text: &str) -> &str {
-    match text.split_once(' ') {
-        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => token,
-        _ => text,
+fn without_scheme(value: &[u8]) -> &[u8] {
+    match value.split_at_checked(SCHEME.len()) {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case(SCHEME) => token,
+        _ => value,
     }
 }

@@ -5,6 +5,7 @@
 //! and after that nothing is taken.
 
 use std::{
+    net::IpAddr,
     path::Path,
     sync::{
         Arc, LazyLock, PoisonError, RwLock,
@@ -113,9 +114,12 @@ impl KeySource {
     ///
     /// # Errors
     /// When a file cannot be used, or there is no thread to be had.
-    pub(super) fn open(issuer: &str, from: JwksSource, ca: Option<&Path>, pace: Pace) -> Result<Self, KeySetError> {
+    pub(super) fn open(issuer: &str, from: &JwksSource, ca: Option<&Path>, pace: Pace) -> Result<Self, KeySetError> {
         let error = |reason: String| KeySetError { issuer: issuer.to_owned(), from: from.to_string(), reason };
         let fetcher = Fetcher::open(ca.map(Path::to_owned)).map_err(|fault: FileFault| error(fault.to_string()))?;
+        if is_open_to_others(issuer, from) {
+            tracing::warn!(issuer, %from, "keys are fetched without TLS: whoever is on the way can put in their own");
+        }
         let shared = Shared {
             issuer: issuer.to_owned(),
             from: from.clone(),
@@ -127,7 +131,7 @@ impl KeySource {
             wanted: Notify::new(),
             abandoned: Notify::new(),
         };
-        let first = match &from {
+        let first = match from {
             JwksSource::File(path) => {
                 let text = std::fs::read(path).map_err(|problem| error(problem.to_string()))?;
                 shared.take(&text).map_err(&error)?;
@@ -261,6 +265,19 @@ impl Shared {
         let (issuer, from) = (self.issuer.clone(), self.from.to_string());
         KeySetError { issuer, from, reason: reason.to_string() }
     }
+}
+
+/// Whether keys come over a network without TLS.
+fn is_open_to_others(issuer: &str, from: &JwksSource) -> bool {
+    let url = match from {
+        JwksSource::Discovery => issuer,
+        JwksSource::File(_) => return false,
+        JwksSource::Url(url) => url,
+    };
+    let uri: http::Uri = url.parse().unwrap_or_default();
+    let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
+    let is_own = host == "localhost" || host.parse().is_ok_and(|address: IpAddr| address.is_loopback());
+    uri.scheme_str() == Some("http") && !is_own
 }
 
 /// Milliseconds since the first call: a clock that never runs backwards.

@@ -19,7 +19,6 @@ pub(super) const MOST_BYTES: usize = 16 << 10;
 const REFUSED_MEMBERS: [&str; 5] = ["jwk", "jku", "x5u", "x5c", "crit"];
 
 /// The parts of a token. Nothing of it is verified.
-#[derive(Debug)]
 pub(super) struct Token<'t> {
     /// What its header says it is signed with.
     pub algorithm: Algorithm,

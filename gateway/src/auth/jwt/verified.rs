@@ -34,7 +34,7 @@ pub(super) struct Verified {
 struct Entry {
     /// The authorizer that took it.
     authorizer: u64,
-    token: Box<str>,
+    token: Box<[u8]>,
     verified: Verified,
 }
 
@@ -56,7 +56,7 @@ thread_local! {
 }
 
 /// What this thread knows of a token for this authorizer.
-pub(super) fn find(authorizer: u64, token: &str) -> Option<Verified> {
+pub(super) fn find(authorizer: u64, token: &[u8]) -> Option<Verified> {
     CACHE.with_borrow_mut(|cache| {
         let is_it = |entry: &&Entry| entry.authorizer == authorizer && *entry.token == *token;
         cache.set(authorizer, token)?.entries.iter().flatten().find(is_it).map(|entry| entry.verified.clone())
@@ -64,7 +64,7 @@ pub(super) fn find(authorizer: u64, token: &str) -> Option<Verified> {
 }
 
 /// Keeps a token that was verified just now.
-pub(super) fn keep(authorizer: u64, token: &str, verified: Verified) {
+pub(super) fn keep(authorizer: u64, token: &[u8], verified: Verified) {
     if token.len() > MOST_TOKEN_BYTES {
         return;
     }
@@ -85,8 +85,8 @@ pub(super) fn keep(authorizer: u64, token: &str, verified: Verified) {
 }
 
 impl Cache {
-    fn set(&mut self, authorizer: u64, token: &str) -> Option<&mut Set> {
-        let tail = &token.as_bytes()[token.len().saturating_sub(HASHED_BYTES)..];
+    fn set(&mut self, authorizer: u64, token: &[u8]) -> Option<&mut Set> {
+        let tail = &token[token.len().saturating_sub(HASHED_BYTES)..];
         let hash = self.hasher.hash_one((authorizer, tail));
         let place = usize::try_from(hash % SETS as u64).ok()?;
         self.sets.get_mut(place)

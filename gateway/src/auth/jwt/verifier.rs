@@ -63,13 +63,13 @@ impl Verifier {
     ) -> Result<Self, KeySetError> {
         static NEXT_ID: AtomicU64 = AtomicU64::new(0);
         let open =
-            |(name, from): (String, JwksSource)| Ok(Issuer { keys: KeySource::open(&name, from, ca, pace)?, name });
+            |(name, from): (String, JwksSource)| Ok(Issuer { keys: KeySource::open(&name, &from, ca, pace)?, name });
         let issuers = issuers.into_iter().map(open).collect::<Result<_, _>>()?;
         Ok(Self { id: NEXT_ID.fetch_add(1, Ordering::Relaxed), issuers, audience, leeway })
     }
 
     /// What a token says, if it holds now.
-    pub(super) async fn verify(&self, text: &str) -> Result<Arc<Claims>, Rejection> {
+    pub(super) async fn verify(&self, text: &[u8]) -> Result<Arc<Claims>, Rejection> {
         let clock = self.clock();
         if let Some(Verified { claims, issuer, generation }) = verified::find(self.id, text)
             && self.issuers[issuer].keys.generation() == generation
@@ -77,7 +77,8 @@ impl Verifier {
             claims.check_time(clock)?;
             return Ok(claims);
         }
-        let token = Token::parse(text)?;
+        let token = std::str::from_utf8(text).map_err(|_| TokenFault::Malformed)?;
+        let token = Token::parse(token)?;
         let index = self.issuer_of(&token)?;
         let issuer = &self.issuers[index];
         let current = issuer.keys.keys_for(&token).await.map_err(Rejection::Keys)?;
