@@ -139,6 +139,46 @@ async fn a_clock_that_differs_is_allowed_for_where_the_configuration_says_so() {
 }
 
 #[tokio::test]
+async fn what_one_authorizer_remembers_is_nothing_to_another() {
+    let key = SigningKey::ec("k");
+    let mine = authorizer(&[&key]);
+    let others = authorizer_with(&jwks([&key]), |own| own.audience = vec!["else".into()]).unwrap();
+    let same_id = authorizer(&[&SigningKey::ec("k")]);
+    let token = key.token(&claims(ISSUER, json!({})));
+    for _ in 0..2 {
+        assert!(check(&mine, &token).await.is_ok());
+        assert!(check(&others, &token).await.is_err());
+        assert!(check(&same_id, &token).await.is_err());
+    }
+}
+
+/// A token is found by its whole text: one that ends alike has the same place.
+#[tokio::test]
+async fn a_token_that_ends_like_one_that_is_remembered_is_none() {
+    let key = SigningKey::ec("k");
+    let authorizer = authorizer(&[&key]);
+    let [ada, eve] = ["ada", "eve"].map(|name| key.token(&claims(ISSUER, json!({"sub": name}))));
+    assert!(check(&authorizer, &ada).await.is_ok());
+    let (_, signature) = ada.rsplit_once('.').unwrap();
+    let (signed, _) = eve.rsplit_once('.').unwrap();
+    assert!(check(&authorizer, &format!("{signed}.{signature}")).await.is_err());
+}
+
+#[tokio::test]
+async fn more_tokens_than_are_remembered_are_all_taken() {
+    let key = SigningKey::ec("k");
+    let authorizer = authorizer(&[&key]);
+    let tokens: Vec<_> =
+        (0..3_000).map(|number| key.token(&claims(ISSUER, json!({"sub": number.to_string()})))).collect();
+    for _ in 0..2 {
+        for (number, token) in tokens.iter().enumerate() {
+            let claims = check(&authorizer, token).await.unwrap();
+            assert_eq!(claims.principal(), Some(number.to_string().as_str()));
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_token_that_is_remembered_expires_all_the_same() {
     let key = SigningKey::ec("k");
     let authorizer = authorizer(&[&key]);
@@ -208,7 +248,7 @@ async fn a_request_has_one_token_in_one_of_the_places_that_are_named() {
         (vec![], Some(&twice), Err("the request has several tokens")),
         (vec![("authorization", "Basic YTpi")], None, Err("token contains an invalid number of segments")),
         (vec![("authorization", "")], None, Err("token contains an invalid number of segments")),
-        (vec![("authorization", "Bearer \u{e9}")], None, Err("the token is malformed")),
+        (vec![("authorization", "Bearer a.\u{e9}.b")], None, Err("the token is malformed")),
     ] {
         let mut headers = HeaderMap::new();
         for (name, value) in own {

@@ -99,6 +99,29 @@ async fn requests_that_want_the_same_reading_cause_one() {
     assert_eq!(server.count("/keys"), 2);
 }
 
+#[test]
+fn a_reading_goes_on_whatever_becomes_of_the_thread_that_wanted_it() {
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let server_runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let (server, key) = (server_runtime.block_on(Server::start()), SigningKey::ec("k"));
+    server.publish("/keys", Answer { delay: Duration::from_millis(100), ..Answer::of(jwks([&key])) });
+    let pace = Pace { pause: NEVER, ..on_demand() };
+    let definition = definition(ISSUER, JwksSource::Url(server.url("/keys")));
+    let authorizer = runtime().block_on(async { JwtAuthorizer::with_pace(definition, pace) }).unwrap();
+    let token = key.token(&claims(ISSUER, json!({})));
+    // Asks, and goes away with its runtime.
+    runtime().block_on(async {
+        tokio::select! {
+            biased;
+            _ = check(&authorizer, &token) => {}
+            () = std::future::ready(()) => {}
+        }
+    });
+    assert!(runtime().block_on(async { soon(check(&authorizer, &token)).await }).is_ok());
+    assert_eq!(server.count("/keys"), 1);
+    server_runtime.block_on(async { drop(server) });
+}
+
 #[tokio::test]
 async fn keys_that_cannot_be_read_again_stay_and_known_ones_do_not_wait() {
     let (server, key) = (Server::start().await, SigningKey::ec("k"));
