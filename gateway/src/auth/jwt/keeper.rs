@@ -6,7 +6,7 @@ use std::{future::Future, io, pin::Pin, sync::OnceLock, thread};
 use tokio::{sync::mpsc, task::JoinSet};
 
 /// Key sets that may wait to be taken in charge.
-const QUEUED: usize = 64;
+const QUEUED: usize = 1_024;
 
 type Charge = Pin<Box<dyn Future<Output = ()> + Send>>;
 

@@ -1,14 +1,17 @@
 //! An issuer's keys: where they are, how long they are good for, and when they are read again.
 //!
+//! Authorizers of one issuer share its keys, and so does a new configuration with the one from before: an issuer that is
+//! away while the configuration is read again takes nobody's keys.
+//!
 //! What always holds: keys are read by one task alone, at most once in [`Pace::pause`], however many requests want it; a
 //! request whose key is known waits for nobody; keys that cannot be read again stay, for [`Pace::most`] at the longest,
 //! and after that nothing is taken.
 
 use std::{
     net::IpAddr,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{
-        Arc, LazyLock, PoisonError, RwLock,
+        Arc, LazyLock, Mutex, PoisonError, RwLock, Weak,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -28,7 +31,7 @@ use super::{
 use crate::config::authorizers::JwksSource;
 
 /// When keys are read.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Pace {
     /// Between two readings at least, whoever wants them.
     pub pause: Duration,
@@ -90,6 +93,7 @@ pub(super) struct KeySource {
 struct Shared {
     issuer: String,
     from: JwksSource,
+    ca: Option<PathBuf>,
     fetcher: Fetcher,
     pace: Pace,
     current: RwLock<Current>,
@@ -110,19 +114,45 @@ impl Drop for KeySource {
 }
 
 impl KeySource {
-    /// The keys of an issuer. Those in a file are read now, others as soon as may be, without waiting for them.
+    /// The keys of an issuer: those that are open already, for another authorizer or by the configuration from before, or
+    /// else those in the file, or those that are fetched as soon as may be, without waiting for them.
     ///
     /// # Errors
     /// When a file cannot be used, or there is no thread to be had.
-    pub(super) fn open(issuer: &str, from: &JwksSource, ca: Option<&Path>, pace: Pace) -> Result<Self, KeySetError> {
+    pub(super) fn open(
+        issuer: &str,
+        from: &JwksSource,
+        ca: Option<&Path>,
+        pace: Pace,
+    ) -> Result<Arc<Self>, KeySetError> {
+        static OPEN: Mutex<Vec<Weak<KeySource>>> = Mutex::new(Vec::new());
+        let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
+        open.retain(|source| source.strong_count() > 0);
+        let is_same = |source: &Arc<Self>| {
+            let Shared { issuer: own, from: own_from, ca: own_ca, pace: own_pace, .. } = &*source.shared;
+            own == issuer && own_from == from && own_ca.as_deref() == ca && *own_pace == pace
+        };
+        if let Some(source) = open.iter().filter_map(Weak::upgrade).find(is_same) {
+            // Whoever opens them anew wants them as they are now.
+            source.shared.wanted.notify_one();
+            return Ok(source);
+        }
+        let source = Arc::new(Self::start(issuer, from, ca, pace)?);
+        open.push(Arc::downgrade(&source));
+        Ok(source)
+    }
+
+    fn start(issuer: &str, from: &JwksSource, ca: Option<&Path>, pace: Pace) -> Result<Self, KeySetError> {
         let error = |reason: String| KeySetError { issuer: issuer.to_owned(), from: from.to_string(), reason };
-        let fetcher = Fetcher::open(ca.map(Path::to_owned)).map_err(|fault: FileFault| error(fault.to_string()))?;
+        let ca = ca.map(Path::to_owned);
+        let fetcher = Fetcher::open(ca.clone()).map_err(|fault: FileFault| error(fault.to_string()))?;
         if is_open_to_others(issuer, from) {
             tracing::warn!(issuer, %from, "keys are fetched without TLS: whoever is on the way can put in their own");
         }
         let shared = Shared {
             issuer: issuer.to_owned(),
             from: from.clone(),
+            ca,
             fetcher,
             pace,
             current: RwLock::new(Current { keys: Arc::default(), generation: 0 }),

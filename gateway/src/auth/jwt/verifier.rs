@@ -46,7 +46,7 @@ pub(super) struct Verifier {
 #[derive(Debug)]
 struct Issuer {
     name: String,
-    keys: KeySource,
+    keys: Arc<KeySource>,
 }
 
 impl Verifier {

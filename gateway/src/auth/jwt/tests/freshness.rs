@@ -99,6 +99,21 @@ async fn requests_that_want_the_same_reading_cause_one() {
     assert_eq!(server.count("/keys"), 2);
 }
 
+#[tokio::test]
+async fn authorizers_of_one_issuer_share_its_keys_and_a_new_configuration_keeps_them() {
+    let (server, key) = (Server::start().await, SigningKey::ec("k"));
+    server.publish_issuer(&[&key]);
+    let pace = Pace { pause: NEVER, ..on_demand() };
+    let before = by_discovery(&server, pace);
+    let token = key.token(&claims(&server.url(""), json!({})));
+    assert!(soon(check(&before, &token)).await.is_ok());
+    server.publish("/keys", Answer { status: 503, ..Answer::of("") });
+    let after = by_discovery(&server, pace);
+    drop(before);
+    assert!(soon(check(&after, &token)).await.is_ok());
+    assert_eq!(server.count("/keys"), 1);
+}
+
 #[test]
 fn a_reading_goes_on_whatever_becomes_of_the_thread_that_wanted_it() {
     let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -235,13 +250,12 @@ async fn an_issuer_proves_itself_with_a_certificate_of_an_authority_that_is_trus
     assert_eq!(refusal.outcome, Outcome::AuthorizerFailure);
     assert!(refusal.detail.unwrap().contains("certificate"));
     definition.ca = Some(path("ca.pem"));
-    let trusting = JwtAuthorizer::with_pace(definition, on_demand()).unwrap();
+    let trusting = JwtAuthorizer::with_pace(definition.clone(), on_demand()).unwrap();
     assert!(soon(check(&trusting, &token)).await.is_ok());
+    drop(trusting);
     // An issuer with TLS does not send us to keys without.
     let metadata = json!({"issuer": server.url(""), "jwks_uri": "http://127.0.0.1:1/keys"});
     server.publish("/.well-known/openid-configuration", Answer::of(metadata.to_string()));
-    let mut again = super::definition(&server.url(""), JwksSource::Discovery);
-    again.ca = Some(path("ca.pem"));
-    let refusal = soon(check(&JwtAuthorizer::with_pace(again, on_demand()).unwrap(), &token)).await.unwrap_err();
+    let refusal = soon(check(&JwtAuthorizer::with_pace(definition, on_demand()).unwrap(), &token)).await.unwrap_err();
     assert!(refusal.detail.unwrap().contains("without TLS"));
 }
