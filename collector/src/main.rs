@@ -38,8 +38,9 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
     let document = Document::load(arguments.config.as_deref()).map_err(Failure::usage)?;
     let data: PathBuf = document.top().value("data", PathBuf::from("weir-data"));
     let config = Config::read(&document, &data);
-    let resolved =
-        document.finish(&["gateway", "query", "api", "api_key", "jwt_authorizer"]).map_err(Failure::usage)?;
+    let resolved = document
+        .finish(&["gateway", "query", "api", "api_key", "jwt_authorizer", "cognito_authorizer"])
+        .map_err(Failure::usage)?;
     if arguments.check {
         #[expect(clippy::print_stdout, reason = "the resolved configuration is this command's output")]
         {

@@ -29,6 +29,8 @@ mod telemetry;
 mod trace;
 mod upstream;
 
+#[doc(hidden)]
+pub use auth::jwt::fuzzing as fuzzing_of_tokens;
 use limits::bucket;
 
 pub use config::{Config, OTHER_SECTIONS};
