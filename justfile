@@ -43,6 +43,10 @@ torture rounds="1000" seed="0":
 ingest seconds="10" *arguments:
     benches/ingest {{seconds}} {{arguments}}
 
+# What a request costs Weir, nginx, HAProxy and Envoy, side by side.
+gateway-bench *arguments:
+    benches/gateway {{arguments}}
+
 # What each step of a record's way through the collector costs.
 steps *arguments:
     cargo run --release -p weir-benches --bin steps -- "$(mktemp -d)/steps" {{arguments}}

@@ -10,10 +10,9 @@ use std::{
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
-use tokio::time::Sleep;
 use weir_record::Outcome;
 
-use crate::{exchange::Exchange, upstream::Lease};
+use crate::{exchange::Exchange, timer::Deadline, upstream::Lease};
 
 /// What has gone up of a request's body.
 #[derive(Debug, Default)]
@@ -115,7 +114,7 @@ struct Proxied {
     /// The connection that it comes on; given back at the end.
     lease: Option<Lease<UploadBody>>,
     /// When the integration's time is over.
-    deadline: Pin<Box<Sleep>>,
+    deadline: Deadline,
 }
 
 impl ResponseBody {
@@ -128,7 +127,7 @@ impl ResponseBody {
     pub(crate) fn proxied(
         body: Incoming,
         lease: Lease<UploadBody>,
-        deadline: Pin<Box<Sleep>>,
+        deadline: Deadline,
         exchange: Exchange,
         upload: Rc<Upload>,
     ) -> Self {
@@ -173,7 +172,7 @@ impl Body for ResponseBody {
             Content::Proxied(proxied) => match Pin::new(&mut proxied.body).poll_frame(cx) {
                 Poll::Ready(frame) => frame,
                 Poll::Pending => {
-                    std::task::ready!(proxied.deadline.as_mut().poll(cx));
+                    std::task::ready!(Pin::new(&mut proxied.deadline).poll(cx));
                     this.broke_off(Outcome::IntegrationTimeout, "the response took too long".to_owned());
                     return Poll::Ready(Some(Err("the integration took too long".into())));
                 }

@@ -59,6 +59,8 @@ pub struct Config {
 /// What becomes of records and spans.
 #[derive(Clone, Debug)]
 pub struct TelemetryConfig {
+    /// Whether records and spans are made and sent. Without them the ledger knows nothing of this gateway.
+    pub enabled: bool,
     /// The collectors' OTLP/gRPC addresses; a name may stand for several.
     pub collectors: Vec<String>,
     /// What is shown to them, and whom of them we trust.
@@ -171,6 +173,7 @@ impl TelemetryConfig {
             path => AccessLog::File(path.into()),
         };
         Self {
+            enabled: section.value("enabled", true),
             credentials: CredentialsConfig::read(section, &collectors),
             collectors,
             collector_deadline: section.value("collector_deadline", Duration::from_secs(60)),

@@ -91,7 +91,7 @@ impl Exchange {
 
     /// The spans of the exchange: the server span, the authorizer's and the integration's.
     fn spans(&self, is_slow_or_failed: bool) -> Vec<Span> {
-        if !(is_slow_or_failed || self.is_sampled()) {
+        if !self.shared.telemetry.is_enabled || !(is_slow_or_failed || self.is_sampled()) {
             return Vec::new();
         }
         let record = &self.record;
@@ -186,7 +186,7 @@ impl Drop for Exchange {
         let failed = self.record.status.is_some_and(|status| status >= 500);
         let spans = self.spans(failed || self.record.latency_us >= telemetry.slow_us);
         self.shared.stats.end(self.record.outcome);
-        telemetry.offer(std::mem::take(&mut self.record), spans);
+        telemetry.offer(&self.record, &spans);
     }
 }
 

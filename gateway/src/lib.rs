@@ -26,6 +26,7 @@ mod sigv4;
 
 mod stats;
 mod telemetry;
+mod timer;
 mod trace;
 mod upstream;
 

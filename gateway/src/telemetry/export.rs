@@ -17,6 +17,7 @@
 use std::{
     future::Future,
     io,
+    marker::PhantomData,
     pin::Pin,
     sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
@@ -30,8 +31,8 @@ use opentelemetry_proto::tonic::{
 };
 use prost::Message;
 use tokio::{
-    sync::{mpsc, watch},
-    time::{Instant, sleep_until, timeout_at},
+    sync::watch,
+    time::{Instant, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
 use weir_record::{AccessRecord, BatchStamp, Source, Span, otlp};
@@ -39,6 +40,7 @@ use weir_record::{AccessRecord, BatchStamp, Source, Span, otlp};
 use super::{
     SERVICE,
     collectors::{Collectors, Delivery, Progress},
+    queue::{Far, Filling, Waited},
     spool::{Append, Entry, Lane, Spool, State},
 };
 use weir_station::credentials::Credentials;
@@ -60,8 +62,8 @@ pub(crate) trait Exported: Sized + Send + 'static {
     const SIGNAL: &'static str;
     /// The method of the collector's service.
     const METHOD: &'static str;
-    /// The protobuf of a message.
-    fn encode(source: &Source, records: &[Self]) -> Vec<u8>;
+    /// Appends the record's protobuf, as one of a message's.
+    fn encode(&self, to: &mut Vec<u8>);
     /// The same message, with these marks on its source.
     fn mark(message: &Bytes, marks: &[KeyValue]) -> Bytes;
     /// The counters of the signal.
@@ -72,8 +74,8 @@ impl Exported for AccessRecord {
     const SIGNAL: &'static str = "logs";
     const METHOD: &'static str = "/opentelemetry.proto.collector.logs.v1.LogsService/Export";
 
-    fn encode(source: &Source, records: &[Self]) -> Vec<u8> {
-        otlp::encode_logs(source, records)
+    fn encode(&self, to: &mut Vec<u8>) {
+        otlp::encode_log_record(to, self);
     }
 
     fn mark(message: &Bytes, marks: &[KeyValue]) -> Bytes {
@@ -92,8 +94,8 @@ impl Exported for Span {
     const SIGNAL: &'static str = "traces";
     const METHOD: &'static str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 
-    fn encode(source: &Source, records: &[Self]) -> Vec<u8> {
-        otlp::encode_traces(source, records)
+    fn encode(&self, to: &mut Vec<u8>) {
+        otlp::encode_span(to, self);
     }
 
     fn mark(message: &Bytes, marks: &[KeyValue]) -> Bytes {
@@ -113,12 +115,12 @@ fn mark(resource: &mut Option<Resource>, marks: &[KeyValue]) {
 }
 
 /// A message of an instance with this number and these counters.
-pub(super) fn entry<T: Exported>(instance: &str, numbers: Numbers, records: &[T]) -> Entry {
+pub(super) fn entry(instance: &str, numbers: Numbers, filling: &Filling) -> Entry {
     let Numbers { sequence, offered, dropped, numbered } = numbers;
     let stamp = BatchStamp { sequence, offered, dropped, doubtful: false, elsewhere: None };
     let source = Source { service: SERVICE.to_owned(), instance: instance.to_owned(), stamp: Some(stamp) };
-    let body = Bytes::from(T::encode(&source, records));
-    Entry { sequence, records: records.len() as u64, offered, dropped, numbered, body }
+    let body = Bytes::from(otlp::message(&source, &filling.bytes));
+    Entry { sequence, records: filling.records as u64, offered, dropped, numbered, body }
 }
 
 /// What a batch says of its source.
@@ -154,10 +156,10 @@ pub(crate) struct Sending {
 /// Sends one signal until its queue is closed and empty.
 pub(crate) struct Exporter<T> {
     sending: Sending,
-    queue: mpsc::Receiver<T>,
+    queue: Far,
     is_open: bool,
     /// The batch that is being filled, and when it has lingered long enough.
-    filling: Vec<T>,
+    filling: Filling,
     until: Option<Instant>,
     /// A batch that is neither sent nor spooled yet; its number is not given for good.
     held: Option<Entry>,
@@ -171,6 +173,7 @@ pub(crate) struct Exporter<T> {
     dropped_told: u64,
     /// After an error of the spool it is tried again then.
     spool_again: Instant,
+    signal: PhantomData<fn(T)>,
 }
 
 type Delivering = Pin<Box<dyn Future<Output = (Collectors, Delivery)> + Send>>;
@@ -185,9 +188,9 @@ struct UnderWay {
 
 impl<T: Exported> Exporter<T> {
     /// The sender of what this queue holds.
-    pub(crate) fn new(sending: Sending, queue: mpsc::Receiver<T>) -> Self {
+    pub(crate) fn new(sending: Sending, queue: Far) -> Self {
         Self {
-            filling: Vec::with_capacity(sending.config.batch_records),
+            filling: Filling::default(),
             collectors: Some(Collectors::new(&sending)),
             sending,
             queue,
@@ -201,6 +204,7 @@ impl<T: Exported> Exporter<T> {
             dropped_numbered: 0,
             dropped_told: 0,
             spool_again: Instant::now(),
+            signal: PhantomData,
         }
     }
 
@@ -269,10 +273,11 @@ impl<T: Exported> Exporter<T> {
     /// Makes a batch of what was filled, or of drops that are to be told.
     fn number(&mut self) {
         let (offered, dropped) = (self.stats().offered(), self.stats().dropped());
-        if self.filling.is_empty() && (dropped == self.dropped_told || self.under_way.is_some() || self.is_spooling()) {
+        if self.filling.records == 0 && (dropped == self.dropped_told || self.under_way.is_some() || self.is_spooling())
+        {
             return;
         }
-        let numbered = self.numbered + self.filling.len() as u64;
+        let numbered = self.numbered + self.filling.records as u64;
         let numbers = Numbers { sequence: self.sequence + 1, offered, dropped, numbered };
         self.held = Some(entry(&self.sending.instance, numbers, &self.filling));
         self.filling.clear();
@@ -473,13 +478,8 @@ impl<T: Exported> Exporter<T> {
                 }
                 lost += if self.held.take().is_some() || self.lane.is_none() { records } else { 0 };
             }
-            let batch = self.sending.config.batch_records;
-            while self.filling.len() < batch
-                && let Ok(record) = self.queue.try_recv()
-            {
-                self.filling.push(record);
-            }
-            if self.filling.is_empty() {
+            self.queue.take(&mut self.filling);
+            if self.filling.records == 0 {
                 break;
             }
             self.number();
@@ -521,27 +521,20 @@ async fn happen(under_way: Option<&mut UnderWay>) -> Event {
 
 /// Fills a batch: as many as there are, or as come within the linger after the first. `false` when no more come. It may
 /// be dropped and called again.
-async fn fill<T>(
-    queue: &mut mpsc::Receiver<T>,
-    batch: &mut Vec<T>,
-    until: &mut Option<Instant>,
-    config: &TelemetryConfig,
-) -> bool {
-    if batch.is_empty() {
-        match timeout_at(Instant::now() + REPORT_INTERVAL, queue.recv()).await {
-            Err(_) => return true,
-            Ok(None) => return false,
-            Ok(Some(first)) => batch.push(first),
+async fn fill(queue: &mut Far, batch: &mut Filling, until: &mut Option<Instant>, config: &TelemetryConfig) -> bool {
+    if batch.records == 0 {
+        match queue.wait_for(1, Instant::now() + REPORT_INTERVAL).await {
+            Waited::Late => return true,
+            Waited::Closed => return false,
+            Waited::Enough => queue.take(batch),
         }
     }
     let until = *until.get_or_insert_with(|| Instant::now() + config.linger);
-    while batch.len() < config.batch_records {
-        let room = config.batch_records - batch.len();
-        match timeout_at(until, queue.recv_many(batch, room)).await {
-            Err(_) => return true,
-            Ok(0) => return false,
-            Ok(_) => {}
-        }
+    let room = config.batch_records.saturating_sub(batch.records);
+    if room > 0 {
+        let waited = queue.wait_for(room, until).await;
+        queue.take(batch);
+        return waited != Waited::Closed;
     }
     true
 }

@@ -1,5 +1,5 @@
-//! Where records go when their requests have ended: into a bounded queue, and from there to the collector, or to a
-//! spool on disk while it does not take them.
+//! Where records go when their requests have ended: encoded into a bounded queue, and from there to the collector, or to
+//! a spool on disk while it does not take them.
 //!
 //! What always holds (I6): offering a record never waits. A record that finds no room is dropped and counted; the
 //! count travels with each batch, so that the ledger shows it.
@@ -8,6 +8,7 @@ mod collectors;
 pub(crate) mod export;
 mod grpc;
 pub(crate) mod leftover;
+mod queue;
 pub(crate) mod spool;
 
 use std::{
@@ -18,7 +19,8 @@ use std::{
     thread,
 };
 
-use export::{Exporter, Sending};
+use export::{Exported, Exporter, Sending};
+use queue::{Far, Near};
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinSet,
@@ -41,10 +43,12 @@ const QUEUE_LINES: usize = 8_192;
 /// The near end of the queues; shared by all threads.
 #[derive(Debug)]
 pub(crate) struct Telemetry {
-    records: mpsc::Sender<AccessRecord>,
-    spans: mpsc::Sender<Span>,
+    records: Near,
+    spans: Near,
     lines: Option<mpsc::Sender<String>>,
     stats: Arc<Stats>,
+    /// Whether records and spans go to the collector. Lines of the access log are written all the same.
+    pub is_enabled: bool,
     /// The share of traces that are kept whatever becomes of them.
     pub trace_ratio: f64,
     /// Requests that take as long are slow, microseconds.
@@ -55,9 +59,9 @@ pub(crate) struct Telemetry {
 #[derive(Debug)]
 pub(crate) struct Queues {
     /// Access records.
-    pub records: mpsc::Receiver<AccessRecord>,
+    pub records: Far,
     /// Spans.
-    pub spans: mpsc::Receiver<Span>,
+    pub spans: Far,
     /// Lines of the access log, and where they go.
     pub lines: Option<(mpsc::Receiver<String>, LineFile)>,
 }
@@ -72,8 +76,8 @@ pub struct AccessLogError {
 
 /// Makes the queues.
 pub(crate) fn queues(config: &TelemetryConfig, stats: Arc<Stats>) -> Result<(Telemetry, Queues), AccessLogError> {
-    let (records, far_records) = mpsc::channel(config.queue_records);
-    let (spans, far_spans) = mpsc::channel(config.queue_records);
+    let (records, far_records) = queue::queue(config.queue_records, config.batch_records);
+    let (spans, far_spans) = queue::queue(config.queue_records, config.batch_records);
     let (lines, far_lines) = match LineFile::open(&config.access_log)? {
         Some(file) => {
             let (lines, far_lines) = mpsc::channel(QUEUE_LINES);
@@ -82,16 +86,20 @@ pub(crate) fn queues(config: &TelemetryConfig, stats: Arc<Stats>) -> Result<(Tel
         None => (None, None),
     };
     let slow_us = u64::try_from(config.slow.as_micros()).unwrap_or(u64::MAX);
-    let telemetry = Telemetry { records, spans, lines, stats, trace_ratio: config.trace_ratio, slow_us };
+    let (is_enabled, trace_ratio) = (config.enabled, config.trace_ratio);
+    let telemetry = Telemetry { records, spans, lines, stats, is_enabled, trace_ratio, slow_us };
     Ok((telemetry, Queues { records: far_records, spans: far_spans, lines: far_lines }))
 }
 
 impl Telemetry {
     /// Takes what a request left behind. Never waits.
-    pub(crate) fn offer(&self, record: AccessRecord, spans: Vec<Span>) {
+    pub(crate) fn offer(&self, record: &AccessRecord, spans: &[Span]) {
         if let Some(lines) = &self.lines {
             // The access log is for eyes; the collector has the records. A line without room is left out.
-            let _ = lines.try_send(line::json(&record));
+            let _ = lines.try_send(line::json(record));
+        }
+        if !self.is_enabled {
+            return;
         }
         offer(&self.records, record, &self.stats.logs);
         for span in spans {
@@ -100,9 +108,9 @@ impl Telemetry {
     }
 }
 
-fn offer<T>(queue: &mpsc::Sender<T>, item: T, stats: &SignalStats) {
+fn offer<T: Exported>(queue: &Near, item: &T, stats: &SignalStats) {
     stats.offered.fetch_add(1, Relaxed);
-    if queue.try_send(item).is_err() {
+    if !queue.put(|bytes| item.encode(bytes)) {
         stats.dropped.fetch_add(1, Relaxed);
     }
 }
@@ -111,11 +119,7 @@ fn offer<T>(queue: &mpsc::Sender<T>, item: T, stats: &SignalStats) {
 ///
 /// # Errors
 /// When the system refuses the thread or its runtime.
-pub(crate) fn start_sending(
-    sending: Sending,
-    records: mpsc::Receiver<AccessRecord>,
-    spans: mpsc::Receiver<Span>,
-) -> io::Result<oneshot::Receiver<()>> {
+pub(crate) fn start_sending(sending: Sending, records: Far, spans: Far) -> io::Result<oneshot::Receiver<()>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (ended, end) = oneshot::channel();
     thread::Builder::new().name("weir-telemetry".to_owned()).spawn(move || {
@@ -126,8 +130,8 @@ pub(crate) fn start_sending(
             leftovers.spawn(leftover::send::<AccessRecord>(sending.clone()));
             leftovers.spawn(leftover::send::<Span>(sending.clone()));
             let mut senders = JoinSet::new();
-            senders.spawn(Exporter::new(sending.clone(), records).run());
-            senders.spawn(Exporter::new(sending, spans).run());
+            senders.spawn(Exporter::<AccessRecord>::new(sending.clone(), records).run());
+            senders.spawn(Exporter::<Span>::new(sending, spans).run());
             while senders.join_next().await.is_some() {}
             // What earlier processes left is on disk: it need not hold up the end.
             leave.cancel();

@@ -17,7 +17,7 @@ mod view;
 mod walk;
 mod wire;
 
-pub use encode::{doubtful_mark, elsewhere_marks};
+pub use encode::{doubtful_mark, elsewhere_marks, log_record as encode_log_record, message, span as encode_span};
 use opentelemetry_proto::tonic::collector::{logs::v1::ExportLogsServiceRequest, trace::v1::ExportTraceServiceRequest};
 use prost::Message;
 pub use sources::sources;
@@ -67,13 +67,17 @@ pub enum DecodeError {
 /// The protobuf of an `ExportLogsServiceRequest` that holds these records of this source.
 #[must_use]
 pub fn encode_logs(source: &Source, records: &[AccessRecord]) -> Vec<u8> {
-    encode::logs(source, records).encode_to_vec()
+    let mut encoded = Vec::new();
+    records.iter().for_each(|record| encode::log_record(&mut encoded, record));
+    message(source, &encoded)
 }
 
 /// The protobuf of an `ExportTraceServiceRequest` that holds these spans of this source.
 #[must_use]
 pub fn encode_traces(source: &Source, spans: &[Span]) -> Vec<u8> {
-    encode::traces(source, spans).encode_to_vec()
+    let mut encoded = Vec::new();
+    spans.iter().for_each(|span| encode::span(&mut encoded, span));
+    message(source, &encoded)
 }
 
 /// The records in the protobuf of an `ExportLogsServiceRequest`, a batch for each resource. A record that is rejected

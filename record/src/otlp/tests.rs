@@ -106,6 +106,14 @@ proptest! {
     }
 
     #[test]
+    fn the_bytes_are_those_that_prost_would_write(
+        source in source(), records in prop::collection::vec(record(), 0..5), spans in prop::collection::vec(span(), 0..5),
+    ) {
+        prop_assert_eq!(encode_logs(&source, &records), encode::oracle::logs(&source, &records).encode_to_vec());
+        prop_assert_eq!(encode_traces(&source, &spans), encode::oracle::traces(&source, &spans).encode_to_vec());
+    }
+
+    #[test]
     fn foreign_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         let _ = (decode_logs(&bytes), decode_traces(&bytes), logs_json_to_protobuf(&bytes), traces_json_to_protobuf(&bytes));
     }

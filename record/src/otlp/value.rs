@@ -8,11 +8,6 @@ pub(super) fn attribute(key: &str, value: Value) -> KeyValue {
     KeyValue { key: key.to_owned(), value: Some(AnyValue { value: Some(value) }), ..Default::default() }
 }
 
-/// An attribute that holds a text.
-pub(super) fn text_attribute(key: &str, text: &str) -> KeyValue {
-    attribute(key, Value::StringValue(text.to_owned()))
-}
-
 /// An attribute that holds a number; one beyond `i64` is written as the largest.
 pub(super) fn integer_attribute(key: &str, number: u64) -> KeyValue {
     attribute(key, Value::IntValue(i64::try_from(number).unwrap_or(i64::MAX)))

@@ -1,4 +1,4 @@
-//! Records and spans into OTLP messages.
+//! The same messages by way of `prost`: what the bytes are compared with.
 
 use opentelemetry_proto::tonic::{
     collector::{logs::v1::ExportLogsServiceRequest, trace::v1::ExportTraceServiceRequest},
@@ -8,10 +8,11 @@ use opentelemetry_proto::tonic::{
     trace::v1::{ResourceSpans, ScopeSpans, Span as WireSpan, Status, span::SpanKind as WireKind, status::StatusCode},
 };
 
-use super::value::{attribute, integer_attribute, text_attribute};
-use crate::{AccessRecord, CacheStatus, Source, Span, SpanKind, SpanStatus, Told, keys};
+use super::super::value::{attribute, integer_attribute};
+use super::{SCOPE, doubtful_mark, elsewhere_marks, nanos};
+use crate::{AccessRecord, CacheStatus, Source, Span, SpanKind, SpanStatus, keys};
 
-pub(super) fn logs(source: &Source, records: &[AccessRecord]) -> ExportLogsServiceRequest {
+pub(in super::super) fn logs(source: &Source, records: &[AccessRecord]) -> ExportLogsServiceRequest {
     let scope_logs =
         ScopeLogs { scope: Some(scope()), log_records: records.iter().map(log_record).collect(), ..Default::default() };
     let resource_logs =
@@ -19,16 +20,13 @@ pub(super) fn logs(source: &Source, records: &[AccessRecord]) -> ExportLogsServi
     ExportLogsServiceRequest { resource_logs: vec![resource_logs] }
 }
 
-pub(super) fn traces(source: &Source, spans: &[Span]) -> ExportTraceServiceRequest {
+pub(in super::super) fn traces(source: &Source, spans: &[Span]) -> ExportTraceServiceRequest {
     let scope_spans =
         ScopeSpans { scope: Some(scope()), spans: spans.iter().map(wire_span).collect(), ..Default::default() };
     let resource_spans =
         ResourceSpans { resource: Some(resource(source)), scope_spans: vec![scope_spans], ..Default::default() };
     ExportTraceServiceRequest { resource_spans: vec![resource_spans] }
 }
-
-/// Name of the instrumentation scope that our own telemetry bears.
-pub(super) const SCOPE: &str = "weir";
 
 fn scope() -> InstrumentationScope {
     InstrumentationScope { name: SCOPE.to_owned(), version: env!("CARGO_PKG_VERSION").to_owned(), ..Default::default() }
@@ -49,22 +47,6 @@ fn resource(source: &Source) -> Resource {
         attributes.extend(stamp.elsewhere.into_iter().flat_map(elsewhere_marks));
     }
     Resource { attributes, ..Default::default() }
-}
-
-/// The attribute of a resource whose batch is [`doubtful`](crate::BatchStamp::doubtful).
-#[must_use]
-pub fn doubtful_mark() -> KeyValue {
-    attribute(keys::BATCH_DOUBTFUL, Value::BoolValue(true))
-}
-
-/// The attributes of a resource that tell what another collector was [told](crate::BatchStamp::elsewhere).
-#[must_use]
-pub fn elsewhere_marks(told: Told) -> [KeyValue; 3] {
-    [
-        integer_attribute(keys::ELSEWHERE_SEQUENCE, told.sequence),
-        integer_attribute(keys::ELSEWHERE_OFFERED, told.offered),
-        integer_attribute(keys::ELSEWHERE_DROPPED, told.dropped),
-    ]
 }
 
 /// Attributes under construction: what a record does not say is not written.
@@ -177,7 +159,6 @@ const fn wire_status(status: SpanStatus) -> StatusCode {
     }
 }
 
-/// OTLP's time, nanoseconds since the epoch, cannot lie before it.
-fn nanos(time_us: i64) -> u64 {
-    u64::try_from(time_us).unwrap_or(0).saturating_mul(1_000)
+fn text_attribute(key: &str, text: &str) -> KeyValue {
+    attribute(key, Value::StringValue(text.to_owned()))
 }

@@ -1,0 +1,190 @@
+//! What was measured, and what it comes to.
+#![expect(clippy::print_stdout, reason = "the figures are this program's output")]
+
+use std::{collections::BTreeMap, time::Duration};
+
+use crate::{client::Answers, contender::Contender};
+
+/// One contender's figures of one round.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Sample {
+    /// Requests a second, without a rate.
+    per_second: f64,
+    /// Processor time a request, microseconds.
+    cost_us: f64,
+    /// The share of the wall time that the processes were running.
+    busy: f64,
+    /// Latencies without a rate, microseconds: the median and the 99th percentile.
+    latency_us: [f64; 2],
+    /// The same, at the rate.
+    paced_us: [f64; 2],
+    /// Resident memory, mebibytes.
+    resident_mib: f64,
+    /// Processor time a request of each thread, microseconds.
+    threads_us: BTreeMap<String, f64>,
+}
+
+impl Sample {
+    /// The figures of a load without a rate.
+    pub(crate) fn new(
+        answers: &Answers,
+        processor: Duration,
+        before: &[(String, Duration)],
+        after: &[(String, Duration)],
+        resident_kib: u64,
+    ) -> Self {
+        let requests = number(answers.count().max(1));
+        let mut threads_us = BTreeMap::new();
+        for (name, time) in after {
+            *threads_us.entry(name.clone()).or_default() += time.as_secs_f64() * 1e6 / requests;
+        }
+        for (name, time) in before {
+            *threads_us.entry(name.clone()).or_default() -= time.as_secs_f64() * 1e6 / requests;
+        }
+        Self {
+            per_second: requests / answers.took.as_secs_f64(),
+            cost_us: processor.as_secs_f64() * 1e6 / requests,
+            busy: processor.as_secs_f64() / answers.took.as_secs_f64(),
+            latency_us: [answers.quantile_us(0.5), answers.quantile_us(0.99)],
+            paced_us: [0.0; 2],
+            resident_mib: number(resident_kib) / 1024.0,
+            threads_us,
+        }
+    }
+
+    /// Adds the latencies of a load at a rate.
+    pub(crate) fn pace(&mut self, answers: &Answers) {
+        self.paced_us = [answers.quantile_us(0.5), answers.quantile_us(0.99)];
+    }
+}
+
+/// All figures.
+#[derive(Debug)]
+pub(crate) struct Results(Vec<(Contender, u64, Vec<Sample>)>);
+
+impl Results {
+    /// For these contenders, with their memory before any load, kibibytes.
+    pub(crate) fn new(contenders: impl Iterator<Item = (Contender, u64)>) -> Self {
+        Self(contenders.map(|(contender, idle_kib)| (contender, idle_kib, Vec::new())).collect())
+    }
+
+    /// Adds a round of one of them.
+    pub(crate) fn add(&mut self, contender: Contender, sample: Sample) {
+        self.0.iter_mut().filter(|own| own.0 == contender).for_each(|own| own.2.push(sample.clone()));
+    }
+
+    fn median_of(&self, contender: Contender, figure: impl Fn(&Sample) -> f64) -> Option<f64> {
+        let (_, _, samples) = self.0.iter().find(|own| own.0 == contender)?;
+        median(samples.iter().map(figure).collect())
+    }
+
+    /// Prints the table, the threads of those that have several, and the ratios.
+    pub(crate) fn show(&self) {
+        println!(
+            "\n{:<16}{:>9}{:>10}{:>16}{:>7}{:>9}{:>9}{:>10}{:>10}{:>9}{:>9}",
+            "", "req/s", "CPU µs", "min … max", "busy", "p50 µs", "p99 µs", "p50 @rate", "p99 @rate", "MiB", "idle MiB"
+        );
+        for (contender, idle_kib, samples) in &self.0 {
+            let of = |figure: fn(&Sample) -> f64| median(samples.iter().map(figure).collect()).unwrap_or(f64::NAN);
+            let (least, most) = samples.iter().fold((f64::INFINITY, 0.0_f64), |(least, most), sample| {
+                (least.min(sample.cost_us), most.max(sample.cost_us))
+            });
+            println!(
+                "{:<16}{:>9.0}{:>10.2}{:>16}{:>6.0}%{:>9.0}{:>9.0}{:>10.0}{:>10.0}{:>9.1}{:>9.1}",
+                contender.name(),
+                of(|sample| sample.per_second),
+                of(|sample| sample.cost_us),
+                format!("{least:.1} … {most:.1}"),
+                100.0 * of(|sample| sample.busy),
+                of(|sample| sample.latency_us[0]),
+                of(|sample| sample.latency_us[1]),
+                of(|sample| sample.paced_us[0]),
+                of(|sample| sample.paced_us[1]),
+                of(|sample| sample.resident_mib),
+                number(*idle_kib) / 1024.0,
+            );
+        }
+        println!();
+        for (contender, _, samples) in &self.0 {
+            let Some(threads) = samples.last().map(|sample| sample.threads_us.keys()) else { continue };
+            let threads: Vec<_> = threads
+                .filter_map(|name| {
+                    let times = samples.iter().filter_map(|sample| sample.threads_us.get(name).copied()).collect();
+                    median(times).filter(|time| *time >= 0.05).map(|time| format!("{name} {time:.2}"))
+                })
+                .collect();
+            if threads.len() > 1 {
+                println!("{:<16}CPU µs by thread: {}", contender.name(), threads.join(", "));
+            }
+        }
+        self.show_ratios();
+    }
+
+    fn show_ratios(&self) {
+        let cost = |sample: &Sample| sample.cost_us;
+        let slow = |sample: &Sample| sample.paced_us[1];
+        let ratios: [(&str, Contender, Contender, fn(&Sample) -> f64, &str); 10] = [
+            ("CPU, Weir ÷ nginx", Contender::Weir, Contender::Nginx, cost, "≤ 1.0"),
+            ("CPU, Weir ÷ nginx with a buffered log", Contender::Weir, Contender::NginxBuffered, cost, ""),
+            ("CPU, Weir ÷ HAProxy", Contender::Weir, Contender::Haproxy, cost, ""),
+            ("CPU, Weir ÷ Envoy with OTLP", Contender::Weir, Contender::Envoy, cost, "≤ 0.25"),
+            ("CPU, the same, every trace kept", Contender::WeirAll, Contender::EnvoyAll, cost, "≤ 0.25"),
+            ("CPU, Weir with JWT ÷ without", Contender::WeirJwt, Contender::Weir, cost, "≤ 1.3"),
+            ("p99 at the rate, Weir ÷ nginx", Contender::Weir, Contender::Nginx, slow, "≤ 1.0"),
+            ("p99, closed loop, Weir ÷ nginx", Contender::Weir, Contender::Nginx, |own| own.latency_us[1], "≤ 1.0"),
+            (
+                "requests/s, Weir, telemetry on ÷ off",
+                Contender::Weir,
+                Contender::WeirOff,
+                |own| own.per_second,
+                "≥ 0.93",
+            ),
+            (
+                "requests/s of a whole core, on ÷ off",
+                Contender::Weir,
+                Contender::WeirOff,
+                |own| 1.0 / own.cost_us,
+                "≥ 0.93",
+            ),
+        ];
+        println!();
+        for (what, above, below, figure, goal) in ratios {
+            let (Some(above), Some(below)) = (self.median_of(above, figure), self.median_of(below, figure)) else {
+                continue;
+            };
+            let goal = if goal.is_empty() { String::new() } else { format!("   (goal {goal})") };
+            println!("{what:<42}{:>6.3}{goal}", above / below);
+        }
+    }
+}
+
+/// Prints one round of one contender as it comes.
+pub(crate) fn show_sample(round: u32, contender: Contender, sample: &Sample) {
+    println!(
+        "round {round}  {:<16}{:>8.0} req/s{:>9.2} µs{:>8.0} µs p99",
+        contender.name(),
+        sample.per_second,
+        sample.cost_us,
+        sample.latency_us[1]
+    );
+}
+
+/// Prints what idle connections take.
+pub(crate) fn show_idle(count: usize, before_kib: u64, after_kib: u64) {
+    let each = number(after_kib.saturating_sub(before_kib)) / number(count.max(1) as u64);
+    println!(
+        "\n{count} idle connections: {:.1} MiB (goal ≤ 100 MB for 10,000), {each:.2} KiB each; before them {:.1} MiB (goal ≤ 20)",
+        number(after_kib) / 1024.0,
+        number(before_kib) / 1024.0
+    );
+}
+
+fn median(mut values: Vec<f64>) -> Option<f64> {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied()
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
+const fn number(count: u64) -> f64 {
+    count as f64
+}
