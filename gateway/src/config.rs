@@ -26,7 +26,7 @@ use weir_station::{
     listener::Exposure,
 };
 
-use crate::bucket::Limit;
+use crate::limits::bucket::Limit;
 
 /// Top-level sections that other stations read.
 pub const OTHER_SECTIONS: &[&str] = &["collector", "store", "maintenance", "query"];
@@ -54,6 +54,12 @@ pub struct Config {
     pub telemetry: TelemetryConfig,
     /// APIs, keys, authorizers.
     pub definitions: Definitions,
+    /// The file that all this was read from, to be read again when it changes; none for what cannot be read again.
+    pub source: Option<PathBuf>,
+    /// Directory of data.
+    pub data: PathBuf,
+    /// The configuration as it was resolved, secrets masked: what `/config` shows.
+    pub shown: String,
 }
 
 /// What becomes of records and spans.
@@ -129,8 +135,18 @@ impl Config {
             drain: section.value("drain", Duration::from_secs(10)),
             account: limit(&section.section("throttle")),
             telemetry: TelemetryConfig::read(&section.section("telemetry"), data),
-            definitions: Definitions::read(document, &section),
+            definitions: Definitions::read(document, &section, data),
+            source: None,
+            data: data.to_owned(),
+            shown: String::new(),
         }
+    }
+}
+
+impl Config {
+    /// The files that the definitions stand in, this one first.
+    pub(crate) fn files(&self, source: &Path) -> Vec<PathBuf> {
+        std::iter::once(source.to_owned()).chain(self.definitions.files.iter().cloned()).collect()
     }
 }
 

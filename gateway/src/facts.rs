@@ -8,7 +8,8 @@ use std::{net::IpAddr, rc::Rc, sync::Arc};
 use serde_json::{Map, Value};
 
 use crate::{
-    client::Client,
+    auth::jwt::Claims,
+    connection::Client,
     serving::{Api, Route, Stage},
 };
 
@@ -118,10 +119,8 @@ pub(crate) struct AuthorizerFacts {
     pub kind: AuthorizerKind,
     /// Who asks: `$context.authorizer.principalId`.
     pub principal_id: Option<String>,
-    /// The claims of a token, for JWT and Cognito authorizers.
-    pub claims: Option<Arc<Map<String, Value>>>,
-    /// The scopes of a token.
-    pub scopes: Vec<String>,
+    /// What a token says and its scopes, for JWT and Cognito authorizers.
+    pub claims: Option<Arc<Claims>>,
     /// What a Lambda authorizer said besides: `$context.authorizer.<name>`.
     pub context: Option<Arc<Map<String, Value>>>,
     /// Id of the call to the authorizer's function.

@@ -13,18 +13,22 @@ mod auth;
 mod body;
 mod config;
 mod connection;
+mod context;
 mod core;
 mod exchange;
+mod facts;
 mod handle;
+mod integration;
 mod limits;
 mod refusal;
+mod reload;
 mod route;
+mod router;
 mod run;
 mod serving;
-#[expect(dead_code, unused_imports, reason = "called by the IAM authorizer and by the lambda integration")]
 mod sigv4;
-
 mod stats;
+mod target;
 mod telemetry;
 mod timer;
 mod trace;
@@ -32,10 +36,9 @@ mod upstream;
 
 #[doc(hidden)]
 pub use auth::jwt::fuzzing as fuzzing_of_tokens;
-use limits::bucket;
-
 pub use config::{Config, OTHER_SECTIONS};
 pub use run::{Gateway, RunError, StartError};
+pub use serving::ServingError;
 #[doc(hidden)]
 pub use sigv4::outside as sigv4_from_outside;
 pub use stats::Stats;

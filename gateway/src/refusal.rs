@@ -10,7 +10,10 @@ use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 use weir_record::{Outcome, ThrottleScope};
 
-use crate::config::definitions::{ApiKind, UnknownRoute};
+use crate::{
+    config::definitions::{ApiKind, UnknownRoute},
+    limits::headers::Fields,
+};
 
 /// A request that the gateway answers itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,8 +28,12 @@ pub(crate) struct Refusal {
     pub challenge: Option<String>,
     /// What the client is told, where it is not the outcome's usual text.
     pub message: Option<String>,
+    /// Status and `x-amzn-errortype`, where they are not the outcome's usual ones.
+    pub error_type: Option<(StatusCode, &'static str)>,
     /// What went wrong, for the operator; the client is not told.
     pub detail: Option<String>,
+    /// What the limit that refused says of itself, when it is to be told.
+    pub limits: Option<Fields>,
 }
 
 /// What the client is told.
@@ -45,7 +52,16 @@ pub(crate) struct Answer {
 impl Refusal {
     /// A refusal that has no more to say than why.
     pub(crate) fn new(outcome: Outcome) -> Self {
-        Self { outcome, throttle_scope: None, retry_after_seconds: None, challenge: None, message: None, detail: None }
+        Self {
+            outcome,
+            throttle_scope: None,
+            retry_after_seconds: None,
+            challenge: None,
+            message: None,
+            error_type: None,
+            detail: None,
+            limits: None,
+        }
     }
 
     /// A refusal with what went wrong, for the operator.
@@ -64,6 +80,9 @@ impl Refusal {
         let mut answer = answer(self.outcome, kind, unknown_route);
         if let Some(message) = &self.message {
             answer.message = Some(Cow::Owned(message.clone()));
+        }
+        if let Some((status, error_type)) = self.error_type {
+            (answer.status, answer.error_type) = (status, error_type);
         }
         answer
     }

@@ -11,7 +11,10 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::oneshot, task::JoinSet};
+use tokio::{
+    sync::{oneshot, watch},
+    task::JoinSet,
+};
 use tokio_util::sync::CancellationToken;
 use weir_station::{
     admin::Router,
@@ -23,14 +26,15 @@ use weir_station::{
 };
 
 use crate::{
-    auth::jwt::KeySetError,
     config::Config,
     connection::{
         Terms,
         accept::{self, Listeners},
     },
     core::Shared,
-    serving::Serving,
+    limits::SystemClock,
+    reload::Reloading,
+    serving::{Serving, ServingError},
     stats::Stats,
     telemetry::{self, AccessLogError, export::Sending, spool::Spool},
 };
@@ -41,9 +45,9 @@ pub enum StartError {
     /// An address cannot be listened on.
     #[error("gateway: {0}")]
     Listen(#[from] ListenError),
-    /// An authorizer's keys cannot be read.
+    /// What is to be served cannot be made ready.
     #[error("gateway: {0}")]
-    Keys(#[from] KeySetError),
+    Serving(#[from] ServingError),
     /// A file of certificates or the token cannot be used.
     #[error("gateway: {0}")]
     File(#[from] FileFault),
@@ -79,6 +83,8 @@ pub struct Gateway {
     admin: SocketAddr,
     instance: String,
     stats: Arc<Stats>,
+    /// What is served; at the end its counts of quotas are written.
+    serving: watch::Receiver<Arc<Serving>>,
     is_ready: Arc<AtomicBool>,
     drain_delay: Duration,
     stop_serving: CancellationToken,
@@ -88,7 +94,7 @@ pub struct Gateway {
     cores: Cores,
     admin_server: JoinSet<io::Result<()>>,
     senders: JoinSet<bool>,
-    /// Follow the files of certificates.
+    /// Follow the files of certificates and of the configuration.
     followers: JoinSet<io::Result<()>>,
     shutdown_deadline: Duration,
 }
@@ -110,13 +116,21 @@ impl Gateway {
         let admin_listener = listener::bind(config.admin, config.exposure).await?;
         let admin = admin_listener.local_addr()?;
         let stats = Arc::new(Stats::default());
-        let serving = Serving::new(&config)?;
+        let (serving_sender, serving) = watch::channel(Arc::new(Serving::new(&config, None)?));
+        let (shown_sender, shown) = watch::channel(config.shown.clone());
+        let reloading = config.source.clone().map(|file| Reloading {
+            files: config.files(&file),
+            file,
+            data: config.data.clone(),
+            serving: serving_sender,
+            shown: shown_sender,
+        });
         let own = &config.telemetry;
         let credentials = Arc::new(Credentials::open(&own.credentials, &own.collectors, b"h2")?);
         let (telemetry, queues) = telemetry::queues(&config.telemetry, Arc::clone(&stats))?;
         let spool = own.spool_directory.clone().map(|directory| Spool::open(directory, own.spool_bytes.0));
         let shared = Arc::new(Shared {
-            serving,
+            serving: serving.clone(),
             stats: Arc::clone(&stats),
             telemetry,
             terms: Terms::new(config.connections, tls.clone()),
@@ -147,8 +161,8 @@ impl Gateway {
             });
         }
         let is_ready = Arc::new(AtomicBool::new(true));
-        let router = admin_router(&stats, &is_ready);
-        let followers = follow(tls, &stop_serving);
+        let router = admin_router(&stats, &is_ready, &serving, shown);
+        let followers = follow(tls, reloading, &stop_serving);
         let mut admin_server = JoinSet::new();
         admin_server.spawn(weir_station::admin::serve(admin_listener, router, stop_admin.clone()));
         tracing::info!(%address, %admin, threads, instance, "gateway listens");
@@ -158,6 +172,7 @@ impl Gateway {
             admin,
             instance,
             stats,
+            serving,
             is_ready,
             drain_delay,
             stop_serving,
@@ -225,6 +240,7 @@ impl Gateway {
         self.stop_serving.cancel();
         while self.followers.join_next().await.is_some() {}
         while self.cores.join_next().await.is_some() {}
+        self.serving.borrow().limits.close();
         // The threads had the near ends of the queues: the senders now come to the end of them.
         let sent = async { while self.senders.join_next().await.is_some() {} };
         if exit::within(self.shutdown_deadline, "the last records", sent).await.is_none() {
@@ -259,18 +275,35 @@ fn addresses(listeners: &Listeners) -> io::Result<(SocketAddr, Option<SocketAddr
 }
 
 /// The pages of the admin address.
-fn admin_router(stats: &Arc<Stats>, is_ready: &Arc<AtomicBool>) -> Router {
-    let (stats, is_ready) = (Arc::clone(stats), Arc::clone(is_ready));
-    let router = weir_station::admin::router(Arc::new(move || stats.render()));
-    weir_station::admin::with_ready(router, move || is_ready.load(Relaxed))
+fn admin_router(
+    stats: &Arc<Stats>,
+    is_ready: &Arc<AtomicBool>,
+    serving: &watch::Receiver<Arc<Serving>>,
+    shown: watch::Receiver<String>,
+) -> Router {
+    let (stats, is_ready, serving) = (Arc::clone(stats), Arc::clone(is_ready), serving.clone());
+    let router = weir_station::admin::router(Arc::new(move || {
+        let mut text = stats.render();
+        serving.borrow().limits.render(&mut text, &SystemClock);
+        text
+    }));
+    let router = weir_station::admin::with_ready(router, move || is_ready.load(Relaxed));
+    weir_station::admin::with_page(router, "/config", move || shown.borrow().clone())
 }
 
-/// Follows the files of the certificates.
-fn follow(tls: Option<Arc<HostsTls>>, stop: &CancellationToken) -> JoinSet<io::Result<()>> {
+/// Follows the files of the certificates and of the configuration.
+fn follow(
+    tls: Option<Arc<HostsTls>>,
+    reloading: Option<Reloading>,
+    stop: &CancellationToken,
+) -> JoinSet<io::Result<()>> {
     let mut followers = JoinSet::new();
     if let Some(tls) = tls {
         let stop = stop.clone();
         followers.spawn(async move { tls.follow(stop).await });
+    }
+    if let Some(reloading) = reloading {
+        followers.spawn(reloading.follow(stop.clone()));
     }
     followers
 }

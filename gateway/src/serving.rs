@@ -11,25 +11,25 @@ use std::{
 };
 
 pub(crate) use find::Found;
-use weir_record::ThrottleScope;
+use weir_station::watched::FileFault;
 
 use crate::{
     auth::{
         Guard,
+        cognito::CognitoAuthorizer,
         jwt::{JwtAuthorizer, KeySetError},
-        key::Keys,
     },
-    bucket::{Limit, TokenBucket},
     config::{
         Config,
         definitions::{
             ApiDefinition, ApiKind, Auth, Cors, Definitions, Privacy, RouteDefinition, StageDefinition, UnknownRoute,
         },
     },
-    integration::{Integration, Services},
-    refusal::Refusal,
+    integration::{Integration, Upstreams},
+    limits::{CountsError, Definition, Limits, RouteLimit, RouteLimits, StageLimits, headers::RateLimitHeaders},
     route::RouteKey,
     router::Router,
+    sigv4::CredentialStore,
 };
 
 /// The stage that needs no segment in the path.
@@ -42,7 +42,13 @@ pub(crate) struct Serving {
     /// Those with a path of their own: indices into `apis`, the longest base first.
     by_path: Vec<(Vec<String>, usize)>,
     domains: Vec<Domain>,
-    account: Option<TokenBucket>,
+    upstreams: Upstreams,
+    /// Which responses say what the limits are.
+    pub rate_limit_headers: RateLimitHeaders,
+    /// Throttling, keys, usage plans.
+    pub limits: Limits,
+    /// Who may sign requests.
+    pub credentials: Option<Arc<CredentialStore>>,
     /// The largest request body, bytes.
     pub body_limit_bytes: u64,
 }
@@ -101,7 +107,6 @@ pub(crate) struct Stage {
     pub variables: BTreeMap<String, String>,
     /// `$context.deploymentId`: which state of the configuration it is.
     pub deployment_id: String,
-    bucket: Option<TokenBucket>,
 }
 
 /// A route in a stage.
@@ -125,129 +130,172 @@ pub(crate) struct Route {
     pub trace_ratio: f64,
     /// A request that takes as long is slow, microseconds.
     pub slow_us: u64,
-    bucket: Option<TokenBucket>,
+    /// The limits that hold for it.
+    pub limits: RouteLimits,
+}
+
+/// What cannot be made ready.
+#[derive(Debug, thiserror::Error)]
+pub enum ServingError {
+    /// An authorizer's keys cannot be read.
+    #[error(transparent)]
+    Keys(#[from] KeySetError),
+    /// A file of certificates or credentials cannot be used.
+    #[error(transparent)]
+    File(#[from] FileFault),
+    /// The counts of quotas cannot be used.
+    #[error(transparent)]
+    Counts(#[from] CountsError),
 }
 
 impl Serving {
-    /// Makes everything ready.
+    /// Makes everything ready, with what of the previous configuration goes on: connections, levels of buckets, counts.
     ///
     /// # Errors
-    /// When an authorizer's key file cannot be read.
-    pub(crate) fn new(config: &Config) -> Result<Self, KeySetError> {
+    /// When a file cannot be used. Nothing of the previous configuration has changed then.
+    pub(crate) fn new(config: &Config, previous: Option<&Self>) -> Result<Self, ServingError> {
         let definitions = &config.definitions;
+        let limits = Limits::new(
+            &Definition { account: config.account, stages: &stage_limits(definitions), plans: &definitions.plans },
+            previous.map(|previous| &previous.limits),
+        )?;
+        let credentials = definitions.credentials.as_deref().map(CredentialStore::open).transpose()?.map(Arc::new);
         let jwt = definitions.jwt_authorizers.iter().map(|own| {
             let authorizer = JwtAuthorizer::new(own.clone())?;
             Ok::<_, KeySetError>((own.name.clone(), Arc::new(authorizer)))
         });
-        let making = Making {
+        let cognito = definitions.cognito_authorizers.iter().map(|own| {
+            let authorizer = CognitoAuthorizer::new(own.clone())?;
+            Ok::<_, KeySetError>((own.name.clone(), Arc::new(authorizer)))
+        });
+        let mut making = Making {
             config,
-            definitions,
             jwt: jwt.collect::<Result<_, _>>()?,
-            keys: Arc::new(Keys::new(&definitions.keys)),
-            services: Services::new(&definitions.services),
+            cognito: cognito.collect::<Result<_, _>>()?,
+            credentials,
+            limits,
+            upstreams: Upstreams::new(&definitions.services, previous.map(|previous| &previous.upstreams)),
+            // Which state of the configuration it is: the same for the same.
+            deployment_id: format!("{:08x}", crc32c::crc32c(format!("{definitions:?}").as_bytes())),
         };
-        let apis: Vec<_> = definitions.apis.iter().map(|api| making.api(api)).collect();
+        let apis = definitions.apis.iter().map(|api| making.api(api)).collect::<Result<Vec<_>, _>>()?;
         let bases = definitions.apis.iter().enumerate().filter_map(|(index, api)| Some((api.base.clone()?, index)));
         let mut by_path: Vec<_> = bases.collect();
         by_path.sort_by_key(|(base, _)| std::cmp::Reverse(base.len()));
         let domains = find::domains(&definitions.domains, &apis);
-        let account = config.account.map(TokenBucket::new);
-        Ok(Self { apis, by_path, domains, account, body_limit_bytes: config.body_limit.0 })
+        let Making { limits, upstreams, credentials, .. } = making;
+        Ok(Self {
+            apis,
+            by_path,
+            domains,
+            upstreams,
+            rate_limit_headers: definitions.plans.headers,
+            limits,
+            credentials,
+            body_limit_bytes: config.body_limit.0,
+        })
     }
+}
 
-    /// Takes a token from each limit in its order: route, stage, account. A refused request takes none.
-    pub(crate) fn throttle(&self, route: &Route, now_ns: u64) -> Result<(), Refusal> {
-        let limits = [
-            (ThrottleScope::Route, &route.bucket),
-            (ThrottleScope::Stage, &route.stage.bucket),
-            (ThrottleScope::Account, &self.account),
-        ];
-        let mut taken = Vec::with_capacity(limits.len());
-        for (scope, bucket) in limits {
-            let Some(bucket) = bucket else { continue };
-            match bucket.try_take(now_ns) {
-                Ok(token) => taken.push((bucket, token)),
-                Err(wait_ns) => {
-                    taken.into_iter().for_each(|(bucket, token)| bucket.give_back(token, || now_ns));
-                    return Err(Refusal::throttled(scope, wait_ns));
-                }
-            }
-        }
-        Ok(())
-    }
+/// The limits of every stage and its routes.
+fn stage_limits(definitions: &Definitions) -> Vec<StageLimits> {
+    let stages = definitions.apis.iter().flat_map(|api| api.stages.iter().map(move |stage| (api, stage)));
+    let limits = stages.map(|(api, stage)| StageLimits {
+        api: api.name.clone(),
+        stage: stage.name.clone(),
+        throttle: stage.throttle,
+        default_route_throttle: stage.route_throttle,
+        routes: api
+            .routes_of(stage)
+            .map(|route| RouteLimit { route: route.key.to_string(), throttle: route.throttle })
+            .collect(),
+    });
+    limits.collect()
 }
 
 /// What is needed while everything is being made ready.
 struct Making<'c> {
     config: &'c Config,
-    definitions: &'c Definitions,
     jwt: HashMap<String, Arc<JwtAuthorizer>>,
-    keys: Arc<Keys>,
-    services: Services,
+    cognito: HashMap<String, Arc<CognitoAuthorizer>>,
+    credentials: Option<Arc<CredentialStore>>,
+    limits: Limits,
+    upstreams: Upstreams,
+    deployment_id: String,
 }
 
 impl Making<'_> {
-    fn api(&self, definition: &ApiDefinition) -> ServedApi {
+    fn api(&mut self, definition: &ApiDefinition) -> Result<ServedApi, ServingError> {
+        let definitions = &self.config.definitions;
         let api = Arc::new(Api {
             name: definition.name.clone(),
             id: definition.id.clone(),
             kind: definition.kind,
-            account_id: self.definitions.account_id.clone(),
-            region: self.definitions.region.clone(),
+            account_id: definitions.account_id.clone(),
+            region: definitions.region.clone(),
             unknown_route: definition.unknown_route,
             cors: definition.cors.clone(),
             privacy: definition.privacy.clone(),
             binary_media_types: definition.binary_media_types.clone(),
         });
-        let stages = definition.stages.iter().map(|stage| self.stage(&api, definition, stage)).collect();
-        ServedApi { api, stages }
+        let stages = definition.stages.iter().map(|stage| self.stage(&api, definition, stage));
+        let stages = stages.collect::<Result<_, _>>()?;
+        Ok(ServedApi { api, stages })
     }
 
-    fn stage(&self, api: &Arc<Api>, definition: &ApiDefinition, own: &StageDefinition) -> ServedStage {
+    fn stage(
+        &mut self,
+        api: &Arc<Api>,
+        definition: &ApiDefinition,
+        own: &StageDefinition,
+    ) -> Result<ServedStage, ServingError> {
         let stage = Arc::new(Stage {
             api: Arc::clone(api),
             name: own.name.clone(),
             variables: own.variables.clone(),
-            deployment_id: String::new(),
-            bucket: bucket(own.throttle),
+            deployment_id: self.deployment_id.clone(),
         });
-        let has = |route: &&RouteDefinition| route.stages.as_ref().is_none_or(|only| only.contains(&own.name));
-        let routes = definition.routes.iter().filter(has);
-        let routes = routes.map(|route| (&route.key, Arc::new(self.route(&stage, definition, own, route))));
-        let router = Router::new(definition.kind, routes);
-        ServedStage { stage, router }
+        let routes = definition.routes_of(own).map(|route| {
+            let served = self.route(&stage, definition, own, route)?;
+            Ok::<_, ServingError>((&route.key, Arc::new(served)))
+        });
+        let router = Router::new(definition.kind, routes.collect::<Result<Vec<_>, _>>()?);
+        Ok(ServedStage { stage, router })
     }
 
     fn route(
-        &self,
+        &mut self,
         stage: &Arc<Stage>,
         api: &ApiDefinition,
         own: &StageDefinition,
         route: &RouteDefinition,
-    ) -> Route {
+    ) -> Result<Route, ServingError> {
         let telemetry = &self.config.telemetry;
         let slow = route.traces.slow.or(api.traces.slow).unwrap_or(telemetry.slow);
-        Route {
+        let limits = self.limits.route(&api.name, &own.name, &route.key.to_string());
+        Ok(Route {
             stage: Arc::clone(stage),
             key: route.key.clone(),
             resource_id: resource_id(&route.key),
             guard: self.guard(&route.auth),
             scopes: route.scopes.clone(),
             needs_api_key: route.needs_api_key,
-            integration: Integration::new(&route.integration, &own.variables, &self.services),
+            integration: Integration::new(&route.integration, &own.variables, &mut self.upstreams)?,
             trace_ratio: route.traces.ratio.or(api.traces.ratio).unwrap_or(telemetry.trace_ratio),
             slow_us: u64::try_from(slow.as_micros()).unwrap_or(u64::MAX),
-            bucket: bucket(route.throttle.or(own.route_throttle)),
-        }
+            limits: limits.expect("limits are made of the same definitions"),
+        })
     }
-}
 
-impl Making<'_> {
+    /// What stands before a route. The configuration names only what it defines.
     fn guard(&self, auth: &Auth) -> Guard {
+        const DEFINED: &str = "the configuration names only authorizers that it defines";
         match auth {
-            Auth::Jwt(name) => self.jwt.get(name).map_or(Guard::Unknown, |own| Guard::Jwt(Arc::clone(own))),
             Auth::None => Guard::Open,
-            Auth::Iam | Auth::Cognito(_) | Auth::Lambda(_) => Guard::Unknown,
+            Auth::Iam => Guard::Iam(Arc::clone(self.credentials.as_ref().expect(DEFINED))),
+            Auth::Jwt(name) => Guard::Jwt(Arc::clone(&self.jwt[name])),
+            Auth::Cognito(name) => Guard::Cognito(Arc::clone(&self.cognito[name])),
+            Auth::Lambda(_) => unreachable!("{DEFINED}"),
         }
     }
 }
@@ -255,8 +303,4 @@ impl Making<'_> {
 /// The id of a route's resource: the same for the same path, whatever the method.
 fn resource_id(key: &RouteKey) -> String {
     format!("{:08x}", crc32c::crc32c(key.template.as_bytes()))
-}
-
-fn bucket(limit: Option<Limit>) -> Option<TokenBucket> {
-    limit.map(TokenBucket::new)
 }

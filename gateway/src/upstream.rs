@@ -21,8 +21,7 @@ use std::{
 };
 
 use bytes::Bytes;
-pub(crate) use connect::fetch;
-use http::{Request, Response, uri::Authority};
+use http::{HeaderValue, Request, Response, uri::Authority};
 use hyper::{
     body::{Body, Incoming},
     client::conn::http1::{self, SendRequest},
@@ -61,18 +60,12 @@ pub(crate) enum SendError {
         /// What hyper said.
         source: hyper::Error,
     },
-    /// The response is larger than it may be, or broke off.
-    #[error("the response of {0} is too large, or broke off")]
-    Body(Authority),
-    /// The response is not a success.
-    #[error("{0} answered {1}")]
-    Status(Authority, http::StatusCode),
     /// The server took too long.
     #[error("{0} did not answer in time")]
     Timeout(Authority),
-    /// The URI has no host.
-    #[error("the URI has no host")]
-    NoHost,
+    /// There is no server to ask.
+    #[error("the service has no server")]
+    NoServer,
 }
 
 /// The servers of an integration, of which any may answer.
@@ -80,8 +73,10 @@ pub(crate) enum SendError {
 pub(crate) struct Upstream {
     /// What the pools know it by.
     id: u64,
-    /// What the servers are called in `Host`.
+    /// What the servers are called.
     pub authority: Authority,
+    /// The same, for `Host`.
+    pub host: HeaderValue,
     endpoints: Vec<Authority>,
     tls: Option<ClientTls>,
     failures: u32,
@@ -103,7 +98,9 @@ impl Upstream {
         let endpoints = service.map_or_else(|| vec![authority.clone()], |service| service.endpoints.clone());
         let (failures, ejection) = service.map_or((5, Duration::ZERO), |service| (service.failures, service.ejection));
         let tls = if is_https { Some(ClientTls::open(tls, b"http/1.1")?) } else { None };
-        Ok(Self { id: NEXT.fetch_add(1, Relaxed), authority, endpoints, tls, failures, ejection })
+        // An authority is made of characters that a header may have.
+        let host = HeaderValue::from_str(authority.as_str()).unwrap_or_else(|_| HeaderValue::from_static(""));
+        Ok(Self { id: NEXT.fetch_add(1, Relaxed), authority, host, endpoints, tls, failures, ejection })
     }
 }
 
@@ -269,7 +266,7 @@ where
                 }
             }
         }
-        Err(failure.unwrap_or(SendError::NoHost))
+        Err(failure.unwrap_or(SendError::NoServer))
     }
 
     /// Sends a request to one server. What was not sent at all comes back with the error.

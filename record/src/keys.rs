@@ -34,6 +34,10 @@ pub const ELSEWHERE_DROPPED: &str = "weir.elsewhere.dropped";
 pub const HTTP_ROUTE: &str = "http.route";
 /// Request method.
 pub const HTTP_METHOD: &str = "http.request.method";
+/// Scheme of the request: `http`, `https`.
+pub const URL_SCHEME: &str = "url.scheme";
+/// Port of the server that was asked.
+pub const SERVER_PORT: &str = "server.port";
 /// Path without the query string.
 pub const URL_PATH: &str = "url.path";
 /// HTTP version.

@@ -31,6 +31,15 @@ pub fn with_ready(router: Router, is_ready: impl Fn() -> bool + Clone + Send + S
     router.route("/ready", get(answer))
 }
 
+/// Adds a page of plain text.
+pub fn with_page(router: Router, path: &str, text: impl Fn() -> String + Clone + Send + Sync + 'static) -> Router {
+    let page = move || {
+        let text = text();
+        async move { ([(CONTENT_TYPE, "text/plain; charset=utf-8")], text) }
+    };
+    router.route(path, get(page))
+}
+
 /// Serves the admin address until `shutdown`.
 ///
 /// # Errors

@@ -21,6 +21,8 @@ pub(super) struct Known {
     pub cognito: Vec<String>,
     /// `[[lambda_authorizer]]`.
     pub lambda: Vec<String>,
+    /// Whether there is a file of credentials for signatures.
+    pub has_credentials: bool,
     /// How long an integration may take, unless its route says otherwise.
     pub timeout: Duration,
 }
@@ -237,7 +239,11 @@ fn read_auth(section: &Section, known: &Known) -> Auth {
     };
     match (text.as_str(), text.split_once(':')) {
         ("none", _) => Auth::None,
-        ("iam", _) => Auth::Iam,
+        ("iam", _) if known.has_credentials => Auth::Iam,
+        ("iam", _) => {
+            section.fault("auth", "is \"iam\", but nobody can sign", "gateway.iam_credentials_file, which says who can");
+            Auth::None
+        }
         (_, Some(("jwt", name))) => named("jwt", &known.jwt, name, Auth::Jwt),
         (_, Some(("cognito", name))) => named("cognito", &known.cognito, name, Auth::Cognito),
         (_, Some(("lambda", name))) => named("lambda", &known.lambda, name, Auth::Lambda),

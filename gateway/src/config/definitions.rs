@@ -6,7 +6,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -16,12 +16,12 @@ use weir_station::config::{Document, Section};
 
 use super::{
     apis::{Known, read_api},
-    authorizers::{JwtDefinition, read_jwt},
+    authorizers::{CognitoDefinition, JwtDefinition, read_cognito, read_jwt},
     domains::{read_domain, read_service},
     integration::Integration,
-    plans::{KeyDefinition, read_key},
+    plans::{Plans, ServedStage},
 };
-use crate::{bucket::Limit, route::RouteKey};
+use crate::{limits::bucket::Limit, route::RouteKey};
 
 /// Everything that is served.
 #[derive(Clone, Debug, Default)]
@@ -36,17 +36,28 @@ pub struct Definitions {
     pub domains: Vec<DomainDefinition>,
     /// The private services.
     pub services: Vec<ServiceDefinition>,
-    /// The API keys.
-    pub keys: Vec<KeyDefinition>,
+    /// The API keys and usage plans.
+    pub plans: Plans,
     /// The JWT authorizers.
     pub jwt_authorizers: Vec<JwtDefinition>,
+    /// The Cognito authorizers.
+    pub cognito_authorizers: Vec<CognitoDefinition>,
+    /// Who may sign requests: a file of credentials.
+    pub credentials: Option<PathBuf>,
+    /// Files besides the configuration's own that definitions stand in.
+    pub files: Vec<PathBuf>,
 }
 
 impl Definitions {
-    pub(super) fn read(document: &Document, gateway: &Section) -> Self {
+    pub(super) fn read(document: &Document, gateway: &Section, data: &Path) -> Self {
         let jwt_authorizers: Vec<_> = document.sections("jwt_authorizer").iter().filter_map(read_jwt).collect();
+        let cognito = document.sections("cognito_authorizer");
+        let cognito_authorizers: Vec<_> = cognito.iter().filter_map(read_cognito).collect();
+        let credentials: Option<PathBuf> = gateway.optional("iam_credentials_file");
         let known = Known {
             jwt: jwt_authorizers.iter().map(|authorizer| authorizer.name.clone()).collect(),
+            cognito: cognito_authorizers.iter().map(|authorizer| authorizer.name.clone()).collect(),
+            has_credentials: credentials.is_some(),
             timeout: gateway.value("integration_timeout", Duration::from_secs(29)),
             ..Known::default()
         };
@@ -60,7 +71,8 @@ impl Definitions {
             }
             apis.push(api);
         }
-        let keys = document.sections("api_key").iter().filter_map(|section| read_key(section, &apis)).collect();
+        let plans = Plans::read(document, gateway, &served(&apis), data);
+        let files = plans.keys_file.iter().chain(&credentials).cloned().collect();
         let domains = document.sections("domain").iter().filter_map(|section| read_domain(section, &apis)).collect();
         let services = document.sections("service").iter().filter_map(read_service).collect();
         Self {
@@ -69,9 +81,29 @@ impl Definitions {
             apis,
             domains,
             services,
-            keys,
+            plans,
             jwt_authorizers,
+            cognito_authorizers,
+            credentials,
+            files,
         }
+    }
+}
+
+/// Every stage with its routes: what usage plans may name.
+fn served(apis: &[ApiDefinition]) -> Vec<ServedStage<'_>> {
+    let stages = apis.iter().flat_map(|api| api.stages.iter().map(move |stage| (api, stage)));
+    let routes = |api: &ApiDefinition, stage: &StageDefinition| {
+        api.routes_of(stage).map(|route| route.key.to_string()).collect()
+    };
+    stages.map(|(api, stage)| ServedStage { api: &api.name, stage: &stage.name, routes: routes(api, stage) }).collect()
+}
+
+impl ApiDefinition {
+    /// The routes that a stage has.
+    pub(crate) fn routes_of<'d>(&'d self, stage: &'d StageDefinition) -> impl Iterator<Item = &'d RouteDefinition> {
+        let has = |route: &&RouteDefinition| route.stages.as_ref().is_none_or(|only| only.contains(&stage.name));
+        self.routes.iter().filter(has)
     }
 }
 

@@ -142,6 +142,16 @@ impl StageUri {
         Ok(Self { is_https: scheme == "https", authority, has_query: path.contains('?'), pieces: pieces(&path) })
     }
 
+    /// Its path with the names of its parameters, without its query.
+    pub(crate) fn template(&self) -> String {
+        let pieces = self.pieces.iter().map(|piece| match piece {
+            Piece::Text(text) => text.clone(),
+            Piece::Parameter(name) => format!("{{{name}}}"),
+        });
+        let whole: String = pieces.collect();
+        whole.split('?').next().unwrap_or_default().to_owned()
+    }
+
     /// Names of the parameters in it.
     pub(crate) fn parameters(&self) -> impl Iterator<Item = &str> {
         self.pieces.iter().filter_map(|piece| match piece {

@@ -3,9 +3,6 @@
 //! The rules are API Gateway's ("Usage plans and API keys" in its developer guide): a key is in at most one plan of a
 //! stage and in at most ten plans; a plan limits at most twenty routes of a stage. Keys are hashed as they are read.
 
-#![expect(unreachable_pub, reason = "parts of the configuration, once it is wired")]
-#![cfg_attr(not(test), expect(dead_code, reason = "used once the request's way and the configuration are wired"))]
-
 use std::{
     collections::{HashMap, HashSet},
     path::{Path, PathBuf},
@@ -16,7 +13,7 @@ use weir_station::config::{Document, Section};
 use super::{keys_file, limit};
 use crate::{
     auth::key::KeyHash,
-    bucket::Limit,
+    limits::bucket::Limit,
     limits::{
         headers::RateLimitHeaders,
         period::Period,
@@ -41,6 +38,8 @@ pub struct Plans {
     pub headers: RateLimitHeaders,
     /// Where the counts of quotas are kept.
     pub quota_directory: PathBuf,
+    /// The file of keys, if there is one.
+    pub keys_file: Option<PathBuf>,
 }
 
 /// An API key.
@@ -122,9 +121,10 @@ impl Plans {
                 section.fault("name", format!("there are two plans {:?}", plan.name), "each plan once");
             }
         }
-        if let Some(path) = gateway.optional::<PathBuf>("keys_file") {
+        let keys_file = gateway.optional::<PathBuf>("keys_file");
+        if let Some(path) = &keys_file {
             let fault = |problem: String, expected: &str| gateway.fault("keys_file", problem, expected);
-            for row in keys_file::read(&path, &fault) {
+            for row in keys_file::read(path, &fault) {
                 for name in &row.plans {
                     match plans.iter_mut().find(|(_, plan)| plan.name == *name) {
                         Some((_, plan)) if plan.keys.contains(&row.key.id) => {}
@@ -142,7 +142,7 @@ impl Plans {
         }
         check_keys(&plans, &known);
         let plans = plans.into_iter().map(|(_, plan)| plan).collect();
-        Self { keys: known.keys, plans, headers, quota_directory }
+        Self { keys: known.keys, plans, headers, quota_directory, keys_file }
     }
 }
 

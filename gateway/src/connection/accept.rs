@@ -71,9 +71,12 @@ pub(crate) fn run(listeners: Listeners, shared: Arc<Shared>, shutdown: &Cancella
     LocalSet::new().block_on(&runtime, async move {
         let plain = TcpListener::from_std(listeners.plain)?;
         let tls = listeners.tls.map(TcpListener::from_std).transpose()?;
+        let mut serving = shared.serving.clone();
         let mut thread = Thread::new(shared);
         loop {
             tokio::select! {
+                // The near end lives as long as the gateway; when it is gone, so is the thread soon.
+                Ok(()) = serving.changed() => thread.core.serve(Arc::clone(&serving.borrow_and_update())),
                 accepted = plain.accept() => thread.take(accepted, false).await,
                 accepted = accept(tls.as_ref()) => thread.take(accepted, true).await,
                 Some(ended) = thread.connections.join_next(), if !thread.connections.is_empty() => tell(ended),
@@ -133,14 +136,9 @@ impl Thread {
         timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let patience = patience(limits, tick);
         let frames = u64::from(limits.http2_idle_frames_per_s) * tick.as_millis() as u64 / 1_000;
-        let core = Core {
-            pool: Rc::new(Pool::new()),
-            http1: http1::builder(limits),
-            frames_per_tick: u32::try_from(frames).unwrap_or(u32::MAX).max(1),
-            awake: Cell::new(0),
-            is_draining: Cell::new(false),
-            shared,
-        };
+        let frames = u32::try_from(frames).unwrap_or(u32::MAX).max(1);
+        let http1 = http1::builder(limits);
+        let core = Core::new(shared, http1, frames);
         Self { core: Rc::new(core), connections: JoinSet::new(), wires: Wires::default(), timer, patience }
     }
 

@@ -20,7 +20,6 @@ pub(crate) mod upgrade;
 mod wire;
 
 use std::{
-    borrow::Cow,
     cell::{Cell, RefCell},
     future::poll_fn,
     net::{IpAddr, SocketAddr},
@@ -77,7 +76,6 @@ pub(crate) struct Client {
     /// Where the connection comes from: the client, or a proxy before us.
     pub peer: SocketAddr,
     /// What was agreed on, when the connection is by TLS.
-    #[expect(dead_code, reason = "for the record, and the scheme that is forwarded")]
     pub tls: Option<TlsFacts>,
     /// The address of `peer` as text.
     peer_text: Box<str>,
@@ -103,29 +101,22 @@ impl Client {
         self.trusted.as_ref().map_or(self.peer.ip(), |trusted| trusted.client(self.peer.ip(), headers))
     }
 
-    /// [`Self::address`] as text; there already, unless the peer is a trusted proxy.
-    pub(crate) fn address_text(&self, headers: &HeaderMap) -> Cow<'_, str> {
-        if self.trusted.is_some() {
-            Cow::Owned(self.address(headers).to_string())
-        } else {
-            Cow::Borrowed(&self.peer_text)
-        }
+    /// The address of the connection's other end, as text.
+    pub(crate) fn peer_text(&self) -> &str {
+        &self.peer_text
     }
 
     /// Why the connection broke off the body of the HTTP/1 request that is under way: its sender is answered so.
-    #[expect(dead_code, reason = "for the answer to a body that broke off")]
     pub(crate) fn body_refused(&self) -> Option<Reason> {
         self.wire.broken.get()
     }
 
     /// Whether the peer is a trusted proxy: its `x-forwarded-*` headers may be passed on.
-    #[expect(dead_code, reason = "for the headers that are passed on")]
     pub(crate) fn is_trusted_proxy(&self) -> bool {
         self.trusted.is_some()
     }
 
     /// Makes the connection a tunnel after the response 101 that is about to be given.
-    #[expect(dead_code, reason = "for integrations that speak WebSocket")]
     pub(crate) fn hand_over(&self, tunnel: Tunnel) {
         *self.tunnel.borrow_mut() = Some(tunnel);
     }

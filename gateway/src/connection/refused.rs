@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
+use weir_record::{AccessRecord, Outcome};
 
 use super::{Client, tls::TlsFailure};
 use crate::core::Shared;
@@ -32,7 +33,6 @@ macro_rules! reasons {
             }
 
             /// What is wrong, in words for the operator.
-            #[expect(dead_code, reason = "for the record of the refused request")]
             pub(crate) const fn detail(self) -> &'static str {
                 match self { $(Self::$variant => $message),+ }
             }
@@ -138,6 +138,21 @@ fn text(bytes: &[u8]) -> String {
 /// A request was refused before the rest of the gateway could see it.
 pub(super) fn early(shared: &Shared, client: &Client, refused: &Refused) {
     shared.stats.clients.refuse(refused.reason);
+    let outcome = match refused.reason {
+        Reason::UriTooLong => Outcome::UriTooLong,
+        Reason::HeadersTooLarge | Reason::TooManyHeaders => Outcome::HeadersTooLarge,
+        Reason::HeadTimeout | Reason::BodyTimeout => Outcome::RequestTimeout,
+        _ => Outcome::BadRequest,
+    };
+    shared.record_early(AccessRecord {
+        method: refused.method.clone().unwrap_or_default(),
+        path: refused.path.clone().unwrap_or_default(),
+        status: Some(refused.reason.status().as_u16()),
+        outcome,
+        client_address: Some(client.peer.ip().to_string()),
+        error_message: Some(refused.reason.detail().to_owned()),
+        ..AccessRecord::default()
+    });
     tracing::debug!(peer = %client.peer, reason = refused.reason.as_str(), "request refused");
 }
 
@@ -145,6 +160,12 @@ pub(super) fn early(shared: &Shared, client: &Client, refused: &Refused) {
 pub(super) fn no_handshake(shared: &Shared, peer: SocketAddr, failure: TlsFailure) {
     if shared.stats.clients.fail_tls(failure) {
         tracing::debug!(%peer, reason = failure.as_str(), "no TLS handshake");
+        shared.record_early(AccessRecord {
+            outcome: Outcome::TlsFailure,
+            client_address: Some(peer.ip().to_canonical().to_string()),
+            error_message: Some(failure.as_str().to_owned()),
+            ..AccessRecord::default()
+        });
     }
 }
 

@@ -33,6 +33,18 @@ pub enum RateLimitHeaders {
     Always,
 }
 
+impl RateLimitHeaders {
+    /// Whether no response says it.
+    pub(crate) fn is_off(self) -> bool {
+        self == Self::Off
+    }
+
+    /// Whether each response says it.
+    pub(crate) fn is_always(self) -> bool {
+        self == Self::Always
+    }
+}
+
 /// The two fields of one response.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Fields {

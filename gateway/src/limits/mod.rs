@@ -11,12 +11,6 @@
 //! while that lasts (nanoseconds), a third request may be refused for want of it, and what comes back is less by what it
 //! is worth in that time ([`bucket::TokenBucket::give_back`]). So nothing waits for a lock.
 
-#![expect(unreachable_pub, reason = "parts of the configuration, once it is wired")]
-#![cfg_attr(
-    not(test),
-    expect(dead_code, unused_imports, reason = "used once the request's way and the configuration are wired")
-)]
-
 pub(crate) mod book;
 pub(crate) mod bucket;
 mod build;
@@ -117,6 +111,12 @@ struct Counts {
 pub(crate) struct StageId(u32);
 
 impl StageId {
+    /// The stage at this place.
+    #[cfg(test)]
+    pub(crate) fn at(place: u32) -> Self {
+        Self(place)
+    }
+
     /// Its place among the stages.
     pub(crate) fn index(self) -> usize {
         self.0 as usize

@@ -3,30 +3,18 @@
 use std::{
     io,
     pin::Pin,
-    sync::LazyLock,
     task::{Context, Poll},
-    time::Duration,
 };
 
-use bytes::Bytes;
-use http::{HeaderValue, Request, Uri, header, uri::Authority};
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
+use http::uri::Authority;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
 };
 use tokio_rustls::client::TlsStream;
-use weir_station::tls::{ClientTls, ClientTlsConfig};
+use weir_station::tls::ClientTls;
 
 use super::SendError;
-
-/// How long a key set may take to be fetched; the limit that API Gateway states.
-const FETCH_TIMEOUT: Duration = Duration::from_millis(1_500);
-
-/// The largest key set, bytes; the limit that API Gateway states.
-const MOST_FETCHED_BYTES: usize = 150_000;
 
 /// A stream to a server.
 pub(super) enum Stream {
@@ -50,43 +38,6 @@ pub(super) async fn open(
     tls.look();
     let stream = tls.connect(authority.host(), stream).await.map_err(failed)?;
     Ok(Stream::Tls(Box::new(stream)))
-}
-
-/// Servers with certificates that browsers know.
-fn public() -> Result<&'static ClientTls, SendError> {
-    static TLS: LazyLock<Option<ClientTls>> =
-        LazyLock::new(|| ClientTls::open(&ClientTlsConfig::default(), b"http/1.1").ok());
-    TLS.as_ref().ok_or(SendError::NoHost)
-}
-
-/// Fetches a small document, on a connection of its own.
-pub(crate) async fn fetch(uri: &Uri) -> Result<Bytes, SendError> {
-    let authority = uri.authority().ok_or(SendError::NoHost)?.clone();
-    let work = async {
-        let http = |source| SendError::Http { authority: authority.clone(), source };
-        let stream = open(if uri.scheme_str() == Some("https") { Some(public()?) } else { None }, &authority, &authority).await?;
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(http)?;
-        let mut request = Request::new(Empty::<Bytes>::new());
-        *request.uri_mut() =
-            uri.path_and_query().map_or("/", |path| path.as_str()).parse().map_err(|_| SendError::NoHost)?;
-        let host = HeaderValue::from_str(authority.as_str()).map_err(|_| SendError::NoHost)?;
-        request.headers_mut().insert(header::HOST, host);
-        let exchange = async {
-            let response = sender.send_request(request).await.map_err(http)?;
-            if !response.status().is_success() {
-                return Err(SendError::Status(authority.clone(), response.status()));
-            }
-            let body = Limited::new(response.into_body(), MOST_FETCHED_BYTES).collect().await;
-            Ok(body.map_err(|_| SendError::Body(authority.clone()))?.to_bytes())
-        };
-        tokio::pin!(exchange);
-        // The connection moves the exchange on; it may end first, when the server closes it after its answer.
-        tokio::select! {
-            answer = &mut exchange => answer,
-            _ = connection => exchange.await,
-        }
-    };
-    tokio::time::timeout(FETCH_TIMEOUT, work).await.unwrap_or_else(|_| Err(SendError::Timeout(authority.clone())))
 }
 
 impl AsyncRead for Stream {

@@ -58,7 +58,7 @@ fn serving() -> Serving {
     let document = Document::parse(SERVED, Vec::new()).unwrap();
     let config = Config::read(&document, Path::new("data"));
     document.finish(OTHER_SECTIONS).unwrap();
-    Serving::new(&config).unwrap()
+    Serving::new(&config, None).unwrap()
 }
 
 /// `api stage route`, as far as found, and what stands before the routes.
