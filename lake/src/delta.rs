@@ -4,8 +4,10 @@
 //! its user is done around it: the check that the table is ours, the position of every writer, the retry
 //! ([`table`](crate::table)). Its calls block and need a multi-threaded runtime, so each runs on a blocking thread.
 //!
-//! What always holds: a [`State`] is of a table with exactly our columns and with no feature that would change how its
-//! files are to be read.
+//! What always holds: a [`State`] is of a table with our columns, at most without some that an older version did not
+//! have, and with no feature that would change how its files are to be read.
+
+mod columns;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -18,6 +20,7 @@ use arrow::{
     datatypes::Int64Type,
 };
 use chrono::{DateTime, Utc};
+use columns::{Mismatch, lacking, mismatch};
 use delta_kernel::{
     EngineData, KernelError, KernelResult, Snapshot, SnapshotRef,
     actions::{LOG_REMOVE_SCHEMA, LOG_TXN_SCHEMA},
@@ -30,7 +33,8 @@ use delta_kernel::{
     snapshot::IncrementalReplay,
     table_features::ColumnMappingMode,
     transaction::{
-        CommitResult, UpdateTableOperation, WriteState, create_table::create_table, data_layout::DataLayout,
+        CommitResult, UpdateTableOperation, UpdateTableTransactionBuilder, WriteState, create_table::create_table,
+        data_layout::DataLayout,
     },
 };
 use delta_kernel_default_engine::{DefaultEngine, executor::tokio::TokioMultiThreadExecutor};
@@ -114,7 +118,7 @@ impl Advance {
     }
 }
 
-/// Why files come or go; the log names it.
+/// Why the table changes; the log names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// New rows.
@@ -123,6 +127,8 @@ pub(crate) enum Kind {
     Rearrange,
     /// Rows that are not kept any longer.
     Remove,
+    /// No rows: the columns of ours that the table lacks.
+    Widen,
 }
 
 /// What became of one attempt to commit.
@@ -133,7 +139,8 @@ pub(crate) enum Attempt {
     },
     /// Another commit took the version.
     Conflicted,
-    /// Files that were to be removed are not live any more: another has removed them, or this very change is made.
+    /// Files that were to be removed are not live any more, or columns that were to be added are there: another has done
+    /// it, or this very change is made.
     Gone,
 }
 
@@ -206,7 +213,12 @@ impl DeltaLog {
         self.check(state.await?)
     }
 
-    /// What is needed to write data files: the same for every version of the table.
+    /// Whether a table, which an older version made, lacks columns of ours.
+    pub(crate) fn lacks_columns(&self, state: &State) -> bool {
+        !lacking(&self.columns, &state.snapshot.schema()).is_empty()
+    }
+
+    /// What is needed to write data files: the same for every version of a table that has all columns.
     pub(crate) async fn write_state(&self, state: &State) -> Result<Arc<WriteState>, ReadError> {
         let snapshot = Arc::clone(&state.snapshot);
         self.blocking(move |log| {
@@ -229,6 +241,7 @@ impl DeltaLog {
                 Kind::Append => (UpdateTableOperation::Write, true),
                 Kind::Rearrange => (UpdateTableOperation::Optimize, false),
                 Kind::Remove => (UpdateTableOperation::Delete, true),
+                Kind::Widen => (UpdateTableOperation::AlterTable, false),
             };
             let mut builder = Arc::clone(&on.snapshot).update_table(operation, ENGINE_INFO, is_data_change);
             for (key, number) in change.advance.iter().flat_map(Advance::transactions) {
@@ -236,6 +249,14 @@ impl DeltaLog {
             }
             if change.kind == Kind::Append && !change.added.is_empty() {
                 builder = builder.with_blind_append();
+            }
+            if change.kind == Kind::Widen {
+                let lacking = lacking(&log.columns, &on.snapshot.schema());
+                if lacking.is_empty() {
+                    return Ok(Attempt::Gone);
+                }
+                // They go behind the others, whatever their place among ours: readers go by the names.
+                builder = lacking.into_iter().fold(builder, UpdateTableTransactionBuilder::add_column);
             }
             let mut transaction = builder.build(engine, Box::new(FileSystemCommitter::new()))?;
             if !change.removed.is_empty() {
@@ -421,34 +442,31 @@ impl DeltaLog {
             return Err(ReadError::Feature { table: self.table, url: self.url.clone(), feature });
         }
         let partitions = configuration.logical_partition_columns();
-        let difference = difference(&self.columns, &state.snapshot.schema())
-            .or_else(|| (partitions != [PARTITION_COLUMN]).then(|| format!("it is partitioned by {partitions:?}")));
-        match difference {
-            Some(difference) => Err(ReadError::Schema { table: self.table, url: self.url.clone(), difference }),
+        let (table, url) = (self.table, self.url.clone());
+        let foreign = |difference| Err(ReadError::Schema { table, url: url.clone(), difference });
+        match mismatch(table, &self.columns, &state.snapshot.schema()) {
+            Some(Mismatch::Foreign(difference)) => foreign(difference),
+            _ if partitions != [PARTITION_COLUMN] => foreign(format!("it is partitioned by {partitions:?}")),
+            Some(Mismatch::Newer(column)) => Err(ReadError::Newer { table, url, column }),
             None => Ok(state),
         }
     }
 }
 
-/// The first difference between the columns that a table should have and those that it has.
-fn difference(expected: &StructType, actual: &StructType) -> Option<String> {
-    let (mut expected, mut actual) = (expected.fields(), actual.fields());
-    loop {
-        match (expected.next(), actual.next()) {
-            (None, None) => return None,
-            (Some(missing), None) => return Some(format!("it has no column {:?}", missing.name())),
-            (None, Some(unknown)) => return Some(format!("it has an unknown column {:?}", unknown.name())),
-            (Some(ours), Some(theirs)) if ours != theirs => {
-                return Some(format!(
-                    "it has the column {:?} ({}) where {:?} ({}) belongs",
-                    theirs.name(),
-                    theirs.data_type(),
-                    ours.name(),
-                    ours.data_type()
-                ));
-            }
-            _ => {}
-        }
+#[cfg(test)]
+impl DeltaLog {
+    /// As an older version knows the table: without these columns.
+    pub(crate) fn without(mut self, lacking: &[&str]) -> Self {
+        let kept = self.columns.fields().filter(|column| !lacking.contains(&column.name().as_str()));
+        self.columns = Arc::new(StructType::try_new(kept.cloned()).unwrap());
+        self
+    }
+
+    /// As a newer version knows the table: with one more column.
+    pub(crate) fn with_column(mut self, name: &str) -> Self {
+        let more = delta_kernel::schema::StructField::nullable(name, delta_kernel::schema::DataType::LONG);
+        self.columns = Arc::new(StructType::try_new(self.columns.fields().cloned().chain([more])).unwrap());
+        self
     }
 }
 
