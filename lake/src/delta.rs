@@ -7,6 +7,7 @@
 //! What always holds: a [`State`] is of a table with our columns, at most without some that an older version did not
 //! have, and with no feature that would change how its files are to be read.
 
+mod change;
 mod columns;
 
 use std::{
@@ -19,7 +20,7 @@ use arrow::{
     array::{Array, ArrayRef, AsArray, RecordBatch, StringArray},
     datatypes::Int64Type,
 };
-use chrono::{DateTime, Utc};
+pub(crate) use change::{Advance, Attempt, Change, Kind};
 use columns::{Mismatch, lacking, mismatch};
 use delta_kernel::{
     EngineData, KernelError, KernelResult, Snapshot, SnapshotRef,
@@ -42,7 +43,7 @@ use object_store::path::Path;
 use tokio::sync::Semaphore;
 use url::Url;
 
-use crate::{PARTITION_COLUMN, ReadError, Table, Writer, damage, snapshot::key_of_life, store::reason_of_kernel};
+use crate::{PARTITION_COLUMN, ReadError, Table, damage, snapshot::key_of_life, store::reason_of_kernel};
 
 /// How the kernel reaches the store.
 pub(crate) type Engine = DefaultEngine<TokioMultiThreadExecutor>;
@@ -77,71 +78,6 @@ impl State {
     pub(crate) fn life(&self, writer: &str) -> Option<i64> {
         self.positions.get(&key_of_life(writer)).copied()
     }
-}
-
-/// What one commit does to a table.
-#[derive(Clone, Debug)]
-pub(crate) struct Change {
-    pub(crate) kind: Kind,
-    /// `add` actions of files that become live.
-    pub(crate) added: Vec<RecordBatch>,
-    /// Files that are live no longer. All of them must be when the commit is made.
-    pub(crate) removed: Arc<HashSet<Path>>,
-    /// Who has come how far by it.
-    pub(crate) advance: Option<Advance>,
-    /// When its files were stored at the earliest: maintenance deletes files that no commit names after a day.
-    pub(crate) since: DateTime<Utc>,
-}
-
-/// How far a writer comes by a change.
-#[derive(Clone, Debug)]
-pub(crate) struct Advance {
-    pub(crate) writer: Writer,
-    /// Where the writer must have been, if it says so; 0 where it has committed nothing.
-    pub(crate) after: Option<i64>,
-    pub(crate) to: i64,
-}
-
-impl Advance {
-    /// Whether the writer has come so far before, be it by an attempt whose answer was lost. What another life of it has
-    /// committed is not this one's, unless it began behind that.
-    pub(crate) fn is_made(&self, state: &State) -> bool {
-        let Writer { id, life } = &self.writer;
-        let is_ours = life.is_none_or(|life| state.life(id) == Some(life)) || self.after >= Some(self.to);
-        state.position(id) >= Some(self.to) && is_ours
-    }
-
-    /// What the log keeps of it.
-    fn transactions(&self) -> impl Iterator<Item = (String, i64)> {
-        let Writer { id, life } = &self.writer;
-        std::iter::once((id.clone(), self.to)).chain(life.map(|life| (key_of_life(id), life)))
-    }
-}
-
-/// Why the table changes; the log names it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
-    /// New rows.
-    Append,
-    /// The same rows in other files, so that a reader of changes has nothing to do.
-    Rearrange,
-    /// Rows that are not kept any longer.
-    Remove,
-    /// No rows: the columns of ours that the table lacks.
-    Widen,
-}
-
-/// What became of one attempt to commit.
-pub(crate) enum Attempt {
-    Committed {
-        state: State,
-        commits_since_checkpoint: u64,
-    },
-    /// Another commit took the version.
-    Conflicted,
-    /// Files that were to be removed are not live any more, or columns that were to be added are there: another has done
-    /// it, or this very change is made.
-    Gone,
 }
 
 /// The log of a table.
@@ -450,23 +386,6 @@ impl DeltaLog {
             Some(Mismatch::Newer(column)) => Err(ReadError::Newer { table, url, column }),
             None => Ok(state),
         }
-    }
-}
-
-#[cfg(test)]
-impl DeltaLog {
-    /// As an older version knows the table: without these columns.
-    pub(crate) fn without(mut self, lacking: &[&str]) -> Self {
-        let kept = self.columns.fields().filter(|column| !lacking.contains(&column.name().as_str()));
-        self.columns = Arc::new(StructType::try_new(kept.cloned()).unwrap());
-        self
-    }
-
-    /// As a newer version knows the table: with one more column.
-    pub(crate) fn with_column(mut self, name: &str) -> Self {
-        let more = delta_kernel::schema::StructField::nullable(name, delta_kernel::schema::DataType::LONG);
-        self.columns = Arc::new(StructType::try_new(self.columns.fields().cloned().chain([more])).unwrap());
-        self
     }
 }
 

@@ -217,18 +217,11 @@ impl LakeTable {
     /// lacks; whoever only reads leaves it as it is.
     pub(crate) async fn write_state(&self) -> Result<Arc<WriteState>, CommitError> {
         let prepared = self.write_state.get_or_try_init(async || {
-            if self.log.lacks_columns(&self.newest()) {
-                let widening = Change {
-                    kind: Kind::Widen,
-                    added: Vec::new(),
-                    removed: Arc::default(),
-                    advance: None,
-                    since: Utc::now(),
-                };
-                if let Committed::Now { version } = self.commit(&widening).await? {
-                    let table = self.table().name();
-                    tracing::info!(table, version, "the table of an older version has got the columns of this one");
-                }
+            if self.log.lacks_columns(&self.newest())
+                && let Committed::Now { version } = self.commit(&Change::widening()).await?
+            {
+                let table = self.table().name();
+                tracing::info!(table, version, "the table of an older version has got the columns of this one");
             }
             self.log.write_state(&self.newest()).await.map_err(CommitError::Table)
         });

@@ -49,6 +49,23 @@ pub(super) fn lacking(ours: &StructType, theirs: &StructType) -> Vec<StructField
 }
 
 #[cfg(test)]
+impl super::DeltaLog {
+    /// As an older version knows the table: without these columns.
+    pub(crate) fn without(mut self, lacking: &[&str]) -> Self {
+        let kept = self.columns.fields().filter(|column| !lacking.contains(&column.name().as_str()));
+        self.columns = std::sync::Arc::new(StructType::try_new(kept.cloned()).unwrap());
+        self
+    }
+
+    /// As a newer version knows the table: with one more column.
+    pub(crate) fn with_column(mut self, name: &str) -> Self {
+        let more = StructField::nullable(name, delta_kernel::schema::DataType::LONG);
+        self.columns = std::sync::Arc::new(StructType::try_new(self.columns.fields().cloned().chain([more])).unwrap());
+        self
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use delta_kernel::{engine::arrow_conversion::TryIntoKernel, schema::DataType};
 

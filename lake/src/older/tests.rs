@@ -281,10 +281,8 @@ async fn a_table_of_a_newer_version_is_refused_and_a_running_station_notices() {
     let table = lake.table(Table::Ledger);
     table.append(&[rows()], "w", 1).await.unwrap();
     let newer = log_in(lake.store(), Table::Ledger, table.url().clone()).with_column("later");
-    let change =
-        Change { kind: Kind::Widen, added: Vec::new(), removed: Arc::default(), advance: None, since: Utc::now() };
     let state = newer.open().await.unwrap();
-    assert!(matches!(newer.commit(state, change).await.unwrap(), Attempt::Committed { .. }));
+    assert!(matches!(newer.commit(state, Change::widening()).await.unwrap(), Attempt::Committed { .. }));
 
     let error = table.append(&[rows()], "w", 2).await.unwrap_err();
     assert!(matches!(error, CommitError::Table(ReadError::Newer { .. })) && !error.is_retryable(), "{error}");
