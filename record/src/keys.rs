@@ -92,6 +92,8 @@ pub const USAGE_PLAN: &str = "gateway.usage_plan";
 pub const CACHE: &str = "gateway.cache";
 /// Whether a canary served the request.
 pub const CANARY: &str = "gateway.canary";
+/// Whether the spans of the request's trace were kept.
+pub const TRACE_KEPT: &str = "gateway.trace.kept";
 
 // Where decoding puts what a log record says beside its attributes.
 /// Event name of a log record that is not an access record.
