@@ -14,8 +14,8 @@ use tokio::sync::watch;
 use weir_record::AccessRecord;
 
 use crate::{
-    body::UploadBody, connection::Terms, exchange::now_us, serving::Serving, stats::Stats, telemetry::Telemetry, timer::Deadlines,
-    upstream::Pool,
+    body::UploadBody, connection::Terms, exchange::now_us, serving::Serving, stats::Stats, telemetry::Telemetry,
+    timer::Deadlines, upstream::Pool,
 };
 
 /// What all threads share.

@@ -215,8 +215,7 @@ impl Exchange {
         let telemetry = &self.shared.telemetry;
         let failed = self.record.status.is_some_and(|status| status >= 500);
         let slow_us = self.facts.place.route().map_or(telemetry.slow_us, |route| route.slow_us);
-        let is_kept = telemetry.is_enabled
-            && (failed || self.record.latency_us >= slow_us || self.is_sampled());
+        let is_kept = telemetry.is_enabled && (failed || self.record.latency_us >= slow_us || self.is_sampled());
         self.record.trace_kept = Some(is_kept);
         self.record.client_address = Some(self.facts.address.to_string());
         let spans = if is_kept { self.spans() } else { Vec::new() };

@@ -135,7 +135,9 @@ async fn serve(
     throttle(&serving, &route, &request, exchange).await?;
     match &route.integration {
         Integration::Mock(mock) => Ok(Answer::Own(answer_mock(mock).await)),
-        Integration::HttpProxy(proxy) => forward::forward(core, &route, proxy, &target, request, exchange, upload).await,
+        Integration::HttpProxy(proxy) => {
+            forward::forward(core, &route, proxy, &target, request, exchange, upload).await
+        }
     }
 }
 

@@ -143,9 +143,7 @@ fn answer(outcome: Outcome, kind: ApiKind, unknown_route: UnknownRoute) -> Answe
         Outcome::RequestTimeout => (408, "RequestTimeoutException", "DEFAULT_4XX", "Request Timeout"),
         Outcome::RequestTooLarge => (413, "RequestTooLargeException", "REQUEST_TOO_LARGE", "Request Too Long"),
         Outcome::UriTooLong => (414, "RequestTooLargeException", "DEFAULT_4XX", "URI Too Long"),
-        Outcome::HeadersTooLarge => {
-            (431, "RequestTooLargeException", "DEFAULT_4XX", "Request Header Fields Too Large")
-        }
+        Outcome::HeadersTooLarge => (431, "RequestTooLargeException", "DEFAULT_4XX", "Request Header Fields Too Large"),
         Outcome::IntegrationTimeout if is_rest => (504, INTERNAL, "INTEGRATION_TIMEOUT", "Endpoint request timed out"),
         Outcome::IntegrationFailure | Outcome::IntegrationReset if is_rest => {
             (504, INTERNAL, "INTEGRATION_FAILURE", "Network error communicating with endpoint")
@@ -221,8 +219,20 @@ mod tests {
                 "InternalServerErrorException",
                 r#"{"message":"Network error communicating with endpoint"}"#,
             ),
-            (Outcome::IntegrationTimeout, http, 503, "InternalServerErrorException", r#"{"message":"Service Unavailable"}"#),
-            (Outcome::AuthorizerConfigurationError, rest, 500, "AuthorizerConfigurationException", r#"{"message":null}"#),
+            (
+                Outcome::IntegrationTimeout,
+                http,
+                503,
+                "InternalServerErrorException",
+                r#"{"message":"Service Unavailable"}"#,
+            ),
+            (
+                Outcome::AuthorizerConfigurationError,
+                rest,
+                500,
+                "AuthorizerConfigurationException",
+                r#"{"message":null}"#,
+            ),
         ] {
             let told = response(&Refusal::new(outcome), kind, UnknownRoute::NotFound);
             assert_eq!(told, (status, error_type.to_owned(), body.to_owned()), "{outcome} {kind:?}");

@@ -33,7 +33,7 @@ use weir_station::{
     watched::FileFault,
 };
 
-use crate::config::definitions::ServiceDefinition;
+use crate::{config::definitions::ServiceDefinition, timer::Deadline};
 
 /// Idle connections kept for one server.
 const MOST_IDLE: usize = 256;
@@ -155,7 +155,8 @@ impl<B> Lease<B> {
 
 impl<B> Drop for Lease<B> {
     fn drop(&mut self) {
-        self.pool.with(self.upstream, self.endpoint, |endpoint| endpoint.under_way = endpoint.under_way.saturating_sub(1));
+        self.pool
+            .with(self.upstream, self.endpoint, |endpoint| endpoint.under_way = endpoint.under_way.saturating_sub(1));
     }
 }
 
@@ -182,7 +183,8 @@ impl<B> Pool<B> {
             all: upstream.endpoints.iter().map(|_| Endpoint::new()).collect(),
             turn: 0,
         });
-        let chosen = if let [_] = &endpoints.all[..] { tried.is_empty().then_some(0) } else { endpoints.fewest(tried) }?;
+        let chosen =
+            if let [_] = &endpoints.all[..] { tried.is_empty().then_some(0) } else { endpoints.fewest(tried) }?;
         endpoints.all[chosen].under_way += 1;
         Some(chosen)
     }
@@ -242,17 +244,22 @@ where
     B: Body<Data = Bytes> + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    /// Sends a request and waits for the head of the response. Runs within a `LocalSet`.
+    /// Sends a request and waits for the head of the response until the deadline. Runs within a `LocalSet`.
     pub(crate) async fn send(
         self: &Rc<Self>,
         upstream: &Arc<Upstream>,
         mut request: Request<B>,
+        mut deadline: Deadline,
     ) -> Result<(Response<Incoming>, Lease<B>), SendError> {
         let mut tried = Vec::new();
         let mut failure = None;
         while let Some(endpoint) = self.choose(upstream, &tried) {
             let mut lease = Lease { pool: Rc::clone(self), upstream: upstream.id, endpoint, sender: None };
-            match self.send_to(upstream, endpoint, request, &mut lease).await {
+            let sent = tokio::select! {
+                sent = self.send_to(upstream, endpoint, request, &mut lease) => sent,
+                () = &mut deadline => Err((SendError::Timeout(upstream.endpoints[endpoint].clone()), None)),
+            };
+            match sent {
                 Ok(response) => {
                     self.succeeded(upstream, endpoint);
                     return Ok((response, lease));

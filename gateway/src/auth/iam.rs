@@ -13,7 +13,7 @@ use crate::{
     facts::Caller,
     handle::broken_upload,
     refusal::Refusal,
-    sigv4::{self, Claim, Expected, Fault, FaultKind, Message, Signer, CredentialStore},
+    sigv4::{self, Claim, CredentialStore, Expected, Fault, FaultKind, Message, Signer},
 };
 
 /// The service in the scope of signatures.

@@ -125,7 +125,11 @@ fn read_stages(section: &Section, kind: ApiKind) -> Vec<StageDefinition> {
         for (key, value) in &variables {
             // API Gateway's limits: 64 characters, 512 characters.
             if key.len() > 64 || value.len() > 512 {
-                stage.fault("variables", format!("{key:?} is too long"), "names up to 64 and values up to 512 characters");
+                stage.fault(
+                    "variables",
+                    format!("{key:?} is too long"),
+                    "names up to 64 and values up to 512 characters",
+                );
             }
         }
         let (throttle, route_throttle) = (limit(&stage.section("throttle")), limit(&stage.section("route_throttle")));
@@ -241,7 +245,11 @@ fn read_auth(section: &Section, known: &Known) -> Auth {
         ("none", _) => Auth::None,
         ("iam", _) if known.has_credentials => Auth::Iam,
         ("iam", _) => {
-            section.fault("auth", "is \"iam\", but nobody can sign", "gateway.iam_credentials_file, which says who can");
+            section.fault(
+                "auth",
+                "is \"iam\", but nobody can sign",
+                "gateway.iam_credentials_file, which says who can",
+            );
             Auth::None
         }
         (_, Some(("jwt", name))) => named("jwt", &known.jwt, name, Auth::Jwt),

@@ -67,7 +67,11 @@ impl Definitions {
             let path = api.base.as_ref().map(|base| format!("path /{}", base.join("/")));
             let names = [Some(format!("name {:?}", api.name)), Some(format!("id {:?}", api.id)), path];
             for name in names.into_iter().flatten().filter(|name| !seen.insert(name.clone())) {
-                section.fault("name", format!("another API has the {name}"), "a name, id and path of its own for each API");
+                section.fault(
+                    "name",
+                    format!("another API has the {name}"),
+                    "a name, id and path of its own for each API",
+                );
             }
             apis.push(api);
         }

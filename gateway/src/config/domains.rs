@@ -53,7 +53,11 @@ fn read_mapping(section: &Section, apis: &[ApiDefinition]) -> Option<MappingDefi
     let path = section.value("path", String::new());
     let is_fine = |byte: u8| byte.is_ascii_alphanumeric() || b"$-_.+!*'()/".contains(&byte);
     if !path.bytes().all(is_fine) || path.len() > MOST_BASE_PATH {
-        section.fault("path", format!("is {path:?}"), "letters, digits, $-_.+!*'() and slashes, at most 300 characters");
+        section.fault(
+            "path",
+            format!("is {path:?}"),
+            "letters, digits, $-_.+!*'() and slashes, at most 300 characters",
+        );
     }
     let (api, stage) = (section.required::<String>("api")?, section.value("stage", "$default".to_owned()));
     let Some(found) = apis.iter().find(|own| own.name == api) else {

@@ -91,7 +91,9 @@ impl Integration {
             Self::HttpProxy(proxy) => {
                 let uri = StageUri::new(&proxy.uri, variables).map_err(|problem| (problem, StageUri::EXPECTED))?;
                 match uri.parameters().find(|name| !parameters.contains(name)) {
-                    Some(name) => Err((format!("names {{{name}}}, which is no parameter of the route"), StageUri::EXPECTED)),
+                    Some(name) => {
+                        Err((format!("names {{{name}}}, which is no parameter of the route"), StageUri::EXPECTED))
+                    }
                     None => Ok(()),
                 }
             }
@@ -185,9 +187,9 @@ pub(crate) fn substitute(text: &str, variables: &BTreeMap<String, String>) -> Re
     let (mut whole, mut rest) = (String::with_capacity(text.len()), text);
     while let Some((before, after)) = rest.split_once("${") {
         let (name, after) = after.split_once('}').ok_or_else(|| format!("has \"${{\" without \"}}\": {text:?}"))?;
-        let name = name.strip_prefix("stageVariables.").ok_or_else(|| {
-            format!("has \"${{{name}}}\": only \"${{stageVariables.name}}\" can stand there")
-        })?;
+        let name = name
+            .strip_prefix("stageVariables.")
+            .ok_or_else(|| format!("has \"${{{name}}}\": only \"${{stageVariables.name}}\" can stand there"))?;
         whole.push_str(before);
         whole.push_str(variables.get(name).map_or("", String::as_str));
         rest = after;

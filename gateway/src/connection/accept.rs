@@ -1,6 +1,6 @@
 //! A thread's listeners, its timer, and its end.
 
-use std::{cell::Cell, future::poll_fn, io, net::SocketAddr, rc::Rc, sync::Arc, task::Poll, time::Duration};
+use std::{future::poll_fn, io, net::SocketAddr, rc::Rc, sync::Arc, task::Poll, time::Duration};
 
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -19,7 +19,6 @@ use super::{
 use crate::{
     config::connections::LimitsConfig,
     core::{Core, Shared},
-    upstream::Pool,
 };
 
 /// Pause after an accept that failed: most likely the process has no file descriptor left.

@@ -1,6 +1,6 @@
 //! To a server behind the gateway: the request as it goes up, and what comes of it.
 
-use std::{pin::Pin, rc::Rc, time::Duration};
+use std::{rc::Rc, time::Duration};
 
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
@@ -16,7 +16,7 @@ use crate::{
     refusal::Refusal,
     serving::Route,
     target::Target,
-    upstream::{Lease, SendError},
+    upstream::SendError,
 };
 
 /// Sends a request on and waits for the head of the answer.
@@ -46,7 +46,8 @@ pub(super) async fn forward(
         request.headers_mut().insert(header::UPGRADE, HeaderValue::from_static("websocket"));
     }
     exchange.integration_begins();
-    match send(core, proxy, request).await {
+    let deadline = core.deadlines.after(proxy.timeout);
+    match core.pool.send(&proxy.upstream, request, deadline).await {
         Ok((response, _)) if is_websocket && response.status() == StatusCode::SWITCHING_PROTOCOLS => {
             Ok(tunnel(response, proxy.idle_timeout))
         }
@@ -69,22 +70,6 @@ pub(super) async fn forward(
             let refusal = refusal.unwrap_or_else(|| Refusal::with_detail(outcome_of(&error), error.to_string()));
             exchange.facts.integration.error = Some(error.to_string());
             Err(refusal)
-        }
-    }
-}
-
-async fn send(
-    core: &Rc<Core>,
-    proxy: &HttpProxy,
-    request: Request<UploadBody>,
-) -> Result<(Response<Incoming>, Lease<UploadBody>), SendError> {
-    let mut deadline = core.deadlines.after(proxy.timeout);
-    let sent = core.pool.send(&proxy.upstream, request);
-    tokio::select! {
-        sent = sent => sent,
-        () = Pin::new(&mut deadline) => {
-            core.pool.late(&proxy.upstream);
-            Err(SendError::Timeout(proxy.upstream.authority.clone()))
         }
     }
 }

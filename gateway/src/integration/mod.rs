@@ -1,6 +1,5 @@
 //! What answers a route in a stage: its definition, made ready.
 
-pub(crate) mod http_proxy;
 mod mock;
 
 use std::{
@@ -58,7 +57,8 @@ impl Integration {
         Ok(match definition {
             Definition::Mock(mock) => Self::Mock(mock.clone()),
             Definition::HttpProxy(proxy) => {
-                let uri = StageUri::new(&proxy.uri, variables).expect("the configuration checks the URI in every stage");
+                let uri =
+                    StageUri::new(&proxy.uri, variables).expect("the configuration checks the URI in every stage");
                 let upstream = upstreams.of(&uri, &proxy.tls)?;
                 Self::HttpProxy(HttpProxy {
                     uri,

@@ -98,12 +98,12 @@ impl Fields {
     }
 
     /// Puts them into a response; nothing when no limit is told.
-    pub(crate) fn insert(self, headers: &mut HeaderMap) {
+    pub(crate) fn insert(&self, headers: &mut HeaderMap) {
         if self.policy.is_empty() {
             return;
         }
         // Names and numbers always make a value.
-        if let (Ok(policy), Ok(left)) = (HeaderValue::try_from(self.policy), HeaderValue::try_from(self.left)) {
+        if let (Ok(policy), Ok(left)) = (HeaderValue::from_str(&self.policy), HeaderValue::from_str(&self.left)) {
             headers.insert(POLICY, policy);
             headers.insert(LEFT, left);
         }

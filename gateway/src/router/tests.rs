@@ -16,8 +16,7 @@ fn find(kind: ApiKind, routes: &[&str], method: &str, path: &str) -> Option<Stri
 #[test]
 fn the_examples_of_the_developer_guide_hold() {
     // "Working with routes for HTTP APIs", the table of selected routes.
-    let routes =
-        ["GET /pets/dog/1", "GET /pets/dog/{id}", "GET /pets/{proxy+}", "ANY /{proxy+}", "$default"];
+    let routes = ["GET /pets/dog/1", "GET /pets/dog/{id}", "GET /pets/{proxy+}", "ANY /{proxy+}", "$default"];
     for (method, path, route) in [
         ("GET", "/pets/dog/1", "GET /pets/dog/1"),
         ("GET", "/pets/dog/2", "GET /pets/dog/{id}"),
@@ -100,9 +99,10 @@ fn routes() -> impl Strategy<Value = Vec<RouteKey>> {
     let method = prop::sample::select(vec!["GET", "POST", "ANY"]);
     let route = (method, path).prop_map(|(method, (segments, is_greedy))| {
         // Each parameter has a name of its own.
-        let mut path: String = segments.iter().enumerate().fold(String::new(), |path, (index, segment)| {
-            path + "/" + &segment.replace('x', &format!("x{index}"))
-        });
+        let mut path: String = segments
+            .iter()
+            .enumerate()
+            .fold(String::new(), |path, (index, segment)| path + "/" + &segment.replace('x', &format!("x{index}")));
         if is_greedy {
             path.push_str("/{rest+}");
         }

@@ -7,11 +7,7 @@
 use std::sync::Arc;
 
 use super::{DEFAULT_STAGE, Domain, ServedApi, ServedStage, Serving};
-use crate::{
-    config::definitions::DomainDefinition,
-    facts::Place,
-    target::Target,
-};
+use crate::{config::definitions::DomainDefinition, facts::Place, target::Target};
 
 /// Where a request belongs.
 #[derive(Debug)]
@@ -46,11 +42,14 @@ impl Serving {
         let is_below = |domain: &&Domain| {
             let at = host.len().checked_sub(domain.name.len());
             domain.name.starts_with('.')
-                && at.is_some_and(|at| at > 0 && host.get(at..).is_some_and(|end| end.eq_ignore_ascii_case(&domain.name)))
+                && at.is_some_and(|at| {
+                    at > 0 && host.get(at..).is_some_and(|end| end.eq_ignore_ascii_case(&domain.name))
+                })
         };
-        self.domains.iter().find(is_exact).or_else(|| {
-            self.domains.iter().filter(is_below).max_by_key(|domain| domain.name.len())
-        })
+        self.domains
+            .iter()
+            .find(is_exact)
+            .or_else(|| self.domains.iter().filter(is_below).max_by_key(|domain| domain.name.len()))
     }
 
     fn find_in_domain(&self, domain: &Domain, method: &str, target: &Target<'_>) -> Found {

@@ -32,7 +32,7 @@ pub(crate) use credentials::{CredentialStore, Identities, Signer};
 pub(crate) use fault::{Fault, FaultKind};
 use http::{HeaderMap, Method, Uri};
 pub(crate) use sign::{SignError, sign};
-pub(crate) use verify::{Claim, Expected, Pending, begin};
+pub(crate) use verify::{Claim, Expected, begin};
 
 /// The one algorithm.
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
