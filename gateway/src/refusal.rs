@@ -87,6 +87,12 @@ impl Refusal {
         answer
     }
 
+    /// The built-in response of an HTTP API.
+    #[cfg(test)]
+    pub(crate) fn of_http_api(&self) -> Response<Bytes> {
+        self.response(&self.answer(ApiKind::Http, UnknownRoute::NotFound))
+    }
+
     /// The built-in response.
     pub(crate) fn response(&self, answer: &Answer) -> Response<Bytes> {
         // Access denied is told in a capital letter (the reference's section 6).

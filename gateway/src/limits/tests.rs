@@ -242,7 +242,7 @@ fn each_refusal_is_answered_as_documented() {
         (missing, 403, "ForbiddenException", "Forbidden", ""),
         (twice, 403, "ForbiddenException", "Forbidden", ""),
     ] {
-        let response = refusal.response();
+        let response = refusal.of_http_api();
         assert_eq!(response.status(), status, "{refusal:?}");
         assert_eq!(response.headers()["x-amzn-errortype"], error_type);
         assert_eq!(response.body(), &format!("{{\"message\":\"{message}\"}}"));

@@ -98,7 +98,7 @@ async fn a_token_past_its_time_is_told_apart() {
     let expired = pools.token(0, json!({"token_use": "id", "exp": now_s() - 1}));
     let refusal = pools.authorizer(None).check(&expired, None, &[]).await.unwrap_err();
     assert_eq!(refusal.outcome, Outcome::ExpiredToken);
-    assert_eq!(refusal.response().status(), 401);
+    assert_eq!(refusal.of_http_api().status(), 401);
     assert_eq!(refusal.detail.as_deref(), Some("The incoming token has expired"));
 }
 

@@ -119,7 +119,7 @@ async fn claims_that_do_not_hold_are_refused_with_the_reason_in_the_order_of_the
         assert_eq!(refusal.outcome, outcome, "{changes}");
         let challenge = format!("Bearer scope=\"\" error=\"invalid_token\" error_description=\"{reason}\"");
         assert_eq!(refusal.challenge, Some(challenge), "{changes}");
-        assert_eq!(refusal.response().status(), 401);
+        assert_eq!(refusal.of_http_api().status(), 401);
     }
 }
 
@@ -217,7 +217,7 @@ async fn one_of_the_routes_scopes_is_needed_and_lacking_it_is_403() {
         let checked = authorizer.check(&headers, None, &scopes(asked)).await;
         assert_eq!(checked.is_ok(), is_taken, "{changes} {asked:?}");
         let Err(refusal) = checked else { continue };
-        assert_eq!((refusal.outcome, refusal.response().status().as_u16()), (Outcome::AccessDenied, 403));
+        assert_eq!((refusal.outcome, refusal.of_http_api().status().as_u16()), (Outcome::AccessDenied, 403));
         let challenge = refusal.challenge.unwrap();
         let expected = format!("Bearer scope=\"{}\" error=\"insufficient_scope\" ", asked.join(" "));
         assert!(challenge.starts_with(&expected), "{challenge}");

@@ -63,7 +63,7 @@ async fn a_configuration_of_another_issuer_is_not_believed() {
     ] {
         server.publish(path, Answer::of(metadata.to_string()));
         let refusal = soon(check(&by_discovery(&server, on_demand()), &token)).await.unwrap_err();
-        assert_eq!((refusal.outcome, refusal.response().status().as_u16()), (Outcome::AuthorizerFailure, 500));
+        assert_eq!((refusal.outcome, refusal.of_http_api().status().as_u16()), (Outcome::AuthorizerFailure, 500));
         assert_eq!(refusal.challenge, None);
         let detail = refusal.detail.unwrap();
         assert!(detail.contains(reason), "{reason}: {detail}");
