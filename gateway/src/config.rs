@@ -124,18 +124,19 @@ impl Config {
     #[must_use]
     pub fn read(document: &Document, data: &Path) -> Self {
         let section = document.section("gateway");
+        let definitions = Definitions::read(document, &section, data);
         let address = |key, port: u16| section.value(key, SocketAddr::from(([127, 0, 0, 1], port)));
         Self {
             listen: address("listen", 8080),
             admin: address("admin", 8081),
             exposure: Exposure::read(&section),
             threads: section.value("threads", 0),
-            connections: ConnectionsConfig::read(&section),
             body_limit: section.value("body_limit", ByteSize::mebibytes(10)),
             drain: section.value("drain", Duration::from_secs(10)),
             account: limit(&section.section("throttle")),
             telemetry: TelemetryConfig::read(&section.section("telemetry"), data),
-            definitions: Definitions::read(document, &section, data),
+            connections: ConnectionsConfig::read(&section, &definitions.domains),
+            definitions,
             source: None,
             data: data.to_owned(),
             shown: String::new(),

@@ -7,6 +7,7 @@ use weir_station::{
     tls::{HostsTlsConfig, IdentityFiles},
 };
 
+use super::definitions::DomainDefinition;
 use crate::connection::forwarded::{EXPECTED_NETWORK, TrustedProxies};
 
 /// How clients may connect.
@@ -84,11 +85,13 @@ const MOST_URL_BYTES: usize = 65_534;
 const MOST_HEADER_BYTES: usize = 1 << 20;
 
 impl ConnectionsConfig {
-    /// Reads `[gateway]` and what is below it.
-    pub(super) fn read(gateway: &Section) -> Self {
+    /// Reads `[gateway]` and what is below it; domains may have certificates of their own.
+    pub(super) fn read(gateway: &Section, domains: &[DomainDefinition]) -> Self {
         let tls = gateway.section("tls");
         let listen_tls = gateway.optional("listen_tls");
-        let certificates = HostsTlsConfig { default: IdentityFiles::read(&tls), hosts: Vec::new() };
+        let own = |domain: &DomainDefinition| Some((domain.name.clone(), domain.identity.clone()?));
+        let hosts = domains.iter().filter_map(own).collect();
+        let certificates = HostsTlsConfig { default: IdentityFiles::read(&tls), hosts };
         let mut networks = Vec::new();
         for text in gateway.value("trusted_proxies", Vec::<String>::new()) {
             match text.parse() {
@@ -150,14 +153,14 @@ mod tests {
 
     fn faults(text: &str) -> String {
         let document = Document::parse(text, Vec::new()).unwrap();
-        let _config = ConnectionsConfig::read(&document.section("gateway"));
+        let _config = ConnectionsConfig::read(&document.section("gateway"), &[]);
         document.finish(&[]).unwrap_err().to_string()
     }
 
     #[test]
     fn without_a_file_the_defaults_hold() {
         let document = Document::parse("", Vec::new()).unwrap();
-        let config = ConnectionsConfig::read(&document.section("gateway"));
+        let config = ConnectionsConfig::read(&document.section("gateway"), &[]);
         assert_eq!(config.limits, LimitsConfig::default());
         assert!(config.listen_tls.is_none() && config.tls.is_empty() && config.trusted_proxies.0.is_empty());
     }

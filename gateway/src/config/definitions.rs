@@ -12,7 +12,10 @@ use std::{
 
 use http::HeaderName;
 
-use weir_station::config::{Document, Section};
+use weir_station::{
+    config::{Document, Section},
+    tls::IdentityFiles,
+};
 
 use super::{
     apis::{Known, read_api},
@@ -288,7 +291,7 @@ pub struct DomainDefinition {
     /// Its name in lower case: `api.example.com`, or `*.example.com`.
     pub name: String,
     /// Its certificate and key; none for the listener's own.
-    pub identity: Option<(PathBuf, PathBuf)>,
+    pub identity: Option<IdentityFiles>,
     /// Its mappings.
     pub mappings: Vec<MappingDefinition>,
 }

@@ -3,7 +3,7 @@
 use std::{str::FromStr, time::Duration};
 
 use http::uri::Authority;
-use weir_station::config::Section;
+use weir_station::{config::Section, tls::IdentityFiles};
 
 use super::{
     apis::{one_of, split},
@@ -25,14 +25,7 @@ pub(super) fn read_domain(section: &Section, apis: &[ApiDefinition]) -> Option<D
             section.fault("name", format!("is {name:?}"), "a host such as \"api.example.com\" or \"*.example.com\"");
         }
     }
-    let identity = match (section.optional("certificate"), section.optional("key")) {
-        (Some(certificate), Some(key)) => Some((certificate, key)),
-        (None, None) => None,
-        _ => {
-            section.fault("certificate", "stands without its key, or the key without it", "both, or neither");
-            None
-        }
-    };
+    let identity = IdentityFiles::read(section);
     let mut mappings: Vec<MappingDefinition> = Vec::new();
     for mapping in section.sections("mapping") {
         let Some(own) = read_mapping(&mapping, apis) else { continue };

@@ -26,6 +26,20 @@ pub use setting::{ByteSize, OneOrMany, Secret, Setting};
 /// Prefix of environment variables that override a key.
 pub const ENVIRONMENT_PREFIX: &str = "WEIR_";
 
+/// Top-level sections that the gateway alone reads.
+pub const GATEWAY_SECTIONS: [&str; 10] = [
+    "gateway",
+    "api",
+    "api_files",
+    "api_key",
+    "cognito_authorizer",
+    "domain",
+    "jwt_authorizer",
+    "lambda_authorizer",
+    "service",
+    "usage_plan",
+];
+
 /// What the user typed, while it is being read.
 #[derive(Debug)]
 pub struct Document {
