@@ -38,12 +38,15 @@ impl Settings {
     pub(crate) fn read(document: Document, data: Option<&Path>) -> Result<(Self, Resolved), Faults> {
         let configured = document.top().value("data", PathBuf::from(DEFAULT_DATA));
         let data = data.map_or(configured, Path::to_path_buf);
-        let settings = Self {
+        let mut settings = Self {
             gateway: weir_gateway::Config::read(&document, &data),
             collector: weir_collector::Config::read(&document, &data),
             query: weir_query::Config::read(&document.section("query")),
             data,
         };
-        Ok((settings, document.finish(&[])?))
+        settings.gateway.source = document.path().map(Path::to_path_buf);
+        let resolved = document.finish(&[])?;
+        settings.gateway.shown = resolved.to_string();
+        Ok((settings, resolved))
     }
 }

@@ -7,7 +7,7 @@ use mimalloc::MiMalloc;
 use tokio_util::sync::CancellationToken;
 use weir_collector::{Collector, Config};
 use weir_station::{
-    config::Document,
+    config::{Document, GATEWAY_SECTIONS},
     exit::{self, Failure},
     log, memory,
 };
@@ -38,8 +38,8 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
     let document = Document::load(arguments.config.as_deref()).map_err(Failure::usage)?;
     let data: PathBuf = document.top().value("data", PathBuf::from("weir-data"));
     let config = Config::read(&document, &data);
-    let resolved =
-        document.finish(&["gateway", "query", "api", "api_key", "jwt_authorizer"]).map_err(Failure::usage)?;
+    let others: Vec<_> = GATEWAY_SECTIONS.into_iter().chain(["query"]).collect();
+    let resolved = document.finish(&others).map_err(Failure::usage)?;
     if arguments.check {
         #[expect(clippy::print_stdout, reason = "the resolved configuration is this command's output")]
         {

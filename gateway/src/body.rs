@@ -6,13 +6,19 @@ use std::{
     pin::Pin,
     rc::Rc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use bytes::Bytes;
+use http_body_util::BodyExt;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use weir_record::Outcome;
 
-use crate::{exchange::Exchange, timer::Deadline, upstream::Lease};
+use crate::{
+    exchange::Exchange,
+    timer::{Deadline, Deadlines},
+    upstream::Lease,
+};
 
 /// What has gone up of a request's body.
 #[derive(Debug, Default)]
@@ -39,18 +45,47 @@ impl Upload {
     }
 }
 
-/// A request's body on its way to the integration; fails beyond the limit.
+/// A request's body on its way to the integration; fails beyond the limit. Trailers are left behind: no server behind
+/// the gateway takes for a header what stood after a body.
 #[derive(Debug)]
 pub(crate) struct UploadBody {
-    body: Incoming,
+    source: Source,
     limit_bytes: u64,
     upload: Rc<Upload>,
 }
 
+#[derive(Debug)]
+enum Source {
+    Client(Incoming),
+    Whole(Option<Bytes>),
+}
+
 impl UploadBody {
-    /// A body, what tells of it, and its limit.
+    /// A client's body, what tells of it, and its limit.
     pub(crate) fn new(body: Incoming, limit_bytes: u64, upload: Rc<Upload>) -> Self {
-        Self { body, limit_bytes, upload }
+        Self { source: Source::Client(body), limit_bytes, upload }
+    }
+
+    /// A body that is there.
+    pub(crate) fn whole(body: Bytes) -> Self {
+        let body = Some(body).filter(|body| !body.is_empty());
+        Self { source: Source::Whole(body), limit_bytes: u64::MAX, upload: Rc::default() }
+    }
+
+    /// The same body with a lower limit.
+    pub(crate) fn up_to(self, bytes: u64) -> Self {
+        Self { limit_bytes: self.limit_bytes.min(bytes), ..self }
+    }
+
+    /// All of it.
+    ///
+    /// # Errors
+    /// When the client breaks off, or sends too much.
+    pub(crate) async fn collect(self) -> Result<Bytes, UploadError> {
+        match self.source {
+            Source::Whole(body) => Ok(body.unwrap_or_default()),
+            Source::Client(_) => Ok(BodyExt::collect(self).await?.to_bytes()),
+        }
     }
 }
 
@@ -71,68 +106,85 @@ impl Body for UploadBody {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
         let this = self.get_mut();
-        let Some(frame) = std::task::ready!(Pin::new(&mut this.body).poll_frame(cx)) else { return Poll::Ready(None) };
-        let frame = frame.map_err(|error| {
-            this.upload.is_broken.set(true);
-            UploadError::Broken(error)
-        })?;
-        let bytes = this.upload.bytes.get() + frame.data_ref().map_or(0, |data| data.len() as u64);
-        this.upload.bytes.set(bytes);
-        if bytes > this.limit_bytes {
-            this.upload.is_too_large.set(true);
-            return Poll::Ready(Some(Err(UploadError::TooLarge)));
+        let body = match &mut this.source {
+            Source::Whole(body) => return Poll::Ready(body.take().map(|body| Ok(Frame::data(body)))),
+            Source::Client(body) => body,
+        };
+        loop {
+            let Some(frame) = std::task::ready!(Pin::new(&mut *body).poll_frame(cx)) else { return Poll::Ready(None) };
+            let frame = frame.map_err(|error| {
+                this.upload.is_broken.set(true);
+                UploadError::Broken(error)
+            })?;
+            let Ok(data) = frame.into_data() else { continue };
+            let bytes = this.upload.bytes.get() + data.len() as u64;
+            this.upload.bytes.set(bytes);
+            if bytes > this.limit_bytes {
+                this.upload.is_too_large.set(true);
+                return Poll::Ready(Some(Err(UploadError::TooLarge)));
+            }
+            return Poll::Ready(Some(Ok(Frame::data(data))));
         }
-        Poll::Ready(Some(Ok(frame)))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        match &self.source {
+            Source::Client(body) => body.is_end_stream(),
+            Source::Whole(body) => body.is_none(),
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        match &self.source {
+            Source::Client(body) => body.size_hint(),
+            Source::Whole(body) => SizeHint::with_exact(body.as_ref().map_or(0, |body| body.len() as u64)),
+        }
     }
 }
 
 /// A response's body on its way to the client. When it is dropped, the exchange has ended.
 pub(crate) struct ResponseBody {
     content: Content,
-    exchange: Exchange,
+    /// None after a response that makes the connection a tunnel: its exchange ends with the tunnel.
+    exchange: Option<Box<Exchange>>,
     upload: Rc<Upload>,
     /// How it will have ended, if it goes down to its last byte.
     outcome: Outcome,
     has_ended: bool,
 }
 
-enum Content {
+/// Where a response's body comes from.
+pub(crate) enum Content {
+    /// The gateway made it.
     Fixed(Option<Bytes>),
+    /// An integration.
     Proxied(Box<Proxied>),
 }
 
-struct Proxied {
-    body: Incoming,
+/// The body of an integration's response.
+pub(crate) struct Proxied {
+    /// What comes.
+    pub body: Incoming,
     /// The connection that it comes on; given back at the end.
-    lease: Option<Lease<UploadBody>>,
-    /// When the integration's time is over.
-    deadline: Deadline,
+    pub lease: Option<Lease<UploadBody>>,
+    /// How long it may pause.
+    pub idle_timeout: Duration,
+    /// The thread's timers.
+    pub deadlines: Deadlines,
+    /// When the pause that it makes is too long.
+    pub deadline: Option<Deadline>,
 }
 
 impl ResponseBody {
-    /// A body that the gateway made.
-    pub(crate) fn fixed(body: Bytes, exchange: Exchange, upload: Rc<Upload>, outcome: Outcome) -> Self {
-        Self { content: Content::Fixed(Some(body)), exchange, upload, outcome, has_ended: false }
+    /// A body, the exchange that ends with it, and how.
+    pub(crate) fn new(content: Content, exchange: Box<Exchange>, upload: Rc<Upload>, outcome: Outcome) -> Self {
+        Self { content, exchange: Some(exchange), upload, outcome, has_ended: false }
     }
 
-    /// The body of an integration's response, which comes on this connection and must have ended by then.
-    pub(crate) fn proxied(
-        body: Incoming,
-        lease: Lease<UploadBody>,
-        deadline: Deadline,
-        exchange: Exchange,
-        upload: Rc<Upload>,
-    ) -> Self {
-        let proxied = Proxied { body, lease: Some(lease), deadline };
-        Self { content: Content::Proxied(Box::new(proxied)), exchange, upload, outcome: Outcome::Ok, has_ended: false }
+    /// No body, and no end of an exchange.
+    pub(crate) fn of_tunnel() -> Self {
+        let content = Content::Fixed(None);
+        Self { content, exchange: None, upload: Rc::default(), outcome: Outcome::Ok, has_ended: true }
     }
 
     /// Says that no body goes down, whatever the headers say: the answer to HEAD, 204, 304.
@@ -145,7 +197,9 @@ impl ResponseBody {
 
     fn end(&mut self) {
         self.has_ended = true;
-        self.exchange.integration_ends();
+        if let Some(exchange) = &mut self.exchange {
+            exchange.integration_ends();
+        }
         if let Content::Proxied(proxied) = &mut self.content
             && let Some(lease) = proxied.lease.take()
         {
@@ -154,11 +208,38 @@ impl ResponseBody {
     }
 
     fn broke_off(&mut self, outcome: Outcome, detail: String) {
-        self.exchange.integration_ends();
-        self.exchange.record.error_message = Some(detail);
+        if let Some(exchange) = &mut self.exchange {
+            exchange.integration_ends();
+            exchange.record.error_message = Some(detail);
+        }
         self.outcome = outcome;
         self.has_ended = true;
     }
+}
+
+impl Proxied {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        match Pin::new(&mut self.body).poll_frame(cx) {
+            Poll::Ready(frame) => {
+                self.deadline = None;
+                Poll::Ready(frame.map(|frame| frame.map_err(Broken::Reset)))
+            }
+            Poll::Pending => {
+                let deadline = self.deadline.get_or_insert_with(|| self.deadlines.after(self.idle_timeout));
+                std::task::ready!(Pin::new(deadline).poll(cx));
+                Poll::Ready(Some(Err(Broken::Late)))
+            }
+        }
+    }
+}
+
+/// Why the body of an integration's response ends before its end.
+#[derive(Debug, thiserror::Error)]
+enum Broken {
+    #[error("the integration broke its response off: {0}")]
+    Reset(#[source] hyper::Error),
+    #[error("the integration's response paused for too long")]
+    Late,
 }
 
 impl Body for ResponseBody {
@@ -169,25 +250,24 @@ impl Body for ResponseBody {
         let this = self.get_mut();
         let frame = match &mut this.content {
             Content::Fixed(body) => body.take().filter(|body| !body.is_empty()).map(|body| Ok(Frame::data(body))),
-            Content::Proxied(proxied) => match Pin::new(&mut proxied.body).poll_frame(cx) {
-                Poll::Ready(frame) => frame,
-                Poll::Pending => {
-                    std::task::ready!(Pin::new(&mut proxied.deadline).poll(cx));
-                    this.broke_off(Outcome::IntegrationTimeout, "the response took too long".to_owned());
-                    return Poll::Ready(Some(Err("the integration took too long".into())));
-                }
-            },
+            Content::Proxied(proxied) => std::task::ready!(proxied.poll_frame(cx)),
         };
         match frame {
             Some(Ok(frame)) => {
-                this.exchange.record.response_bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+                if let Some(exchange) = &mut this.exchange {
+                    exchange.record.response_bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+                }
                 if this.is_end_stream() {
                     this.end();
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
             Some(Err(error)) => {
-                this.broke_off(Outcome::IntegrationFailure, error.to_string());
+                let outcome = match error {
+                    Broken::Reset(_) => Outcome::IntegrationReset,
+                    Broken::Late => Outcome::IntegrationTimeout,
+                };
+                this.broke_off(outcome, error.to_string());
                 Poll::Ready(Some(Err(error.into())))
             }
             None => {
@@ -217,11 +297,9 @@ impl Drop for ResponseBody {
         if !self.has_ended && self.is_end_stream() {
             self.end();
         }
-        if self.has_ended {
-            self.exchange.record.outcome = self.outcome;
-        } else {
-            self.exchange.record.outcome = Outcome::ClientClosed;
+        if let Some(exchange) = &mut self.exchange {
+            exchange.record.outcome = if self.has_ended { self.outcome } else { Outcome::ClientClosed };
+            exchange.record.request_bytes = self.upload.bytes();
         }
-        self.exchange.record.request_bytes = self.upload.bytes();
     }
 }

@@ -1,7 +1,15 @@
 //! The section `[gateway]`, and with it the definitions of the APIs.
 
 pub(crate) mod apis;
+pub(crate) mod authorizers;
+pub(crate) mod connections;
+pub(crate) mod definitions;
+mod domains;
 pub(crate) mod integration;
+mod keys_file;
+pub(crate) mod plans;
+mod privacy;
+mod traces;
 
 use std::{
     net::SocketAddr,
@@ -9,7 +17,8 @@ use std::{
     time::Duration,
 };
 
-use apis::Definitions;
+use connections::ConnectionsConfig;
+use definitions::Definitions;
 use http::uri::Authority;
 use weir_station::{
     config::{ByteSize, Document, OneOrMany, Section},
@@ -17,7 +26,7 @@ use weir_station::{
     listener::Exposure,
 };
 
-use crate::bucket::Limit;
+use crate::limits::bucket::Limit;
 
 /// Top-level sections that other stations read.
 pub const OTHER_SECTIONS: &[&str] = &["collector", "store", "maintenance", "query"];
@@ -33,8 +42,8 @@ pub struct Config {
     pub exposure: Exposure,
     /// Threads that serve requests, each alone; 0 for one a core.
     pub threads: usize,
-    /// How long a client may take to send a request's head.
-    pub header_timeout: Duration,
+    /// How clients may connect.
+    pub connections: ConnectionsConfig,
     /// The largest request body.
     pub body_limit: ByteSize,
     /// How long requests under way may take to end when the gateway does.
@@ -45,6 +54,12 @@ pub struct Config {
     pub telemetry: TelemetryConfig,
     /// APIs, keys, authorizers.
     pub definitions: Definitions,
+    /// The file that all this was read from, to be read again when it changes; none for what cannot be read again.
+    pub source: Option<PathBuf>,
+    /// Directory of data.
+    pub data: PathBuf,
+    /// The configuration as it was resolved, secrets masked: what `/config` shows.
+    pub shown: String,
 }
 
 /// What becomes of records and spans.
@@ -104,24 +119,35 @@ pub enum AccessLog {
 }
 
 impl Config {
-    /// Reads `[gateway]`, `[[api]]`, `[[api_key]]` and `[[jwt_authorizer]]`. The spool is under `data` unless it says
+    /// Reads `[gateway]` and what it serves. The spool is under `data` unless it says
     /// otherwise.
     #[must_use]
     pub fn read(document: &Document, data: &Path) -> Self {
         let section = document.section("gateway");
+        let definitions = Definitions::read(document, &section, data);
         let address = |key, port: u16| section.value(key, SocketAddr::from(([127, 0, 0, 1], port)));
         Self {
             listen: address("listen", 8080),
             admin: address("admin", 8081),
             exposure: Exposure::read(&section),
             threads: section.value("threads", 0),
-            header_timeout: section.value("header_timeout", Duration::from_secs(10)),
             body_limit: section.value("body_limit", ByteSize::mebibytes(10)),
             drain: section.value("drain", Duration::from_secs(10)),
             account: limit(&section.section("throttle")),
             telemetry: TelemetryConfig::read(&section.section("telemetry"), data),
-            definitions: Definitions::read(document, section.value("integration_timeout", Duration::from_secs(29))),
+            connections: ConnectionsConfig::read(&section, &definitions.domains),
+            definitions,
+            source: None,
+            data: data.to_owned(),
+            shown: String::new(),
         }
+    }
+}
+
+impl Config {
+    /// The files that the definitions stand in, this one first.
+    pub(crate) fn files(&self, source: &Path) -> Vec<PathBuf> {
+        std::iter::once(source.to_owned()).chain(self.definitions.files.iter().cloned()).collect()
     }
 }
 

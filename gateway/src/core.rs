@@ -1,140 +1,92 @@
-//! One thread of the gateway: its own runtime, its own listener, its own connections to the integrations.
+//! One thread of the gateway: what it shares with the others, and what it has to itself.
 //!
 //! Threads share only what is read, or counted by atomics ([`Shared`]), so a request never waits for another core.
 
-use std::{io, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
-
-use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
-use hyper_util::rt::TokioIo;
-use tokio::{
-    net::{TcpListener, TcpStream},
-    runtime::LocalOptions,
-    task::JoinSet,
-    time::timeout,
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
 };
-use tokio_util::sync::CancellationToken;
+
+use hyper::server::conn::http1;
+use tokio::sync::watch;
+use weir_record::AccessRecord;
 
 use crate::{
-    body::UploadBody,
-    handle::handle,
-    serving::Serving,
-    stats::Stats,
-    telemetry::Telemetry,
-    timer::{Deadlines, KeptTimer},
-    upstream::Pool,
+    body::UploadBody, connection::Terms, exchange::now_us, serving::Serving, stats::Stats, telemetry::Telemetry,
+    timer::Deadlines, upstream::Pool,
 };
-
-/// Pause after an accept that failed: most likely the process has no file descriptor left.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// What all threads share.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    /// What is served.
-    pub serving: Serving,
+    /// What is served; a new one after each change of the configuration.
+    pub serving: watch::Receiver<Arc<Serving>>,
     /// What is counted.
     pub stats: Arc<Stats>,
     /// Where records go.
     pub telemetry: Telemetry,
-    /// How long a client may take to send a request's head.
-    pub header_timeout: Duration,
+    /// How clients may connect.
+    pub terms: Terms,
     /// How long requests under way may take to end.
     pub drain: Duration,
+}
+
+impl Shared {
+    /// Records what was refused before it was a request that could be served. Of failed TLS handshakes some are recorded.
+    pub(crate) fn record_early(&self, record: AccessRecord) {
+        self.stats.arrive();
+        self.stats.end(record.outcome);
+        let request_id = uuid::Builder::from_random_bytes(fastrand::u128(..).to_be_bytes()).into_uuid().to_string();
+        self.telemetry.offer(&AccessRecord { request_id, time_us: now_us(), ..record }, &[]);
+    }
 }
 
 /// What one thread has to itself.
 pub(crate) struct Core {
     /// What all threads share.
     pub shared: Arc<Shared>,
+    /// What is served, in the thread's own hands: taking it counts on no other core's cache.
+    serving: RefCell<Rc<Arc<Serving>>>,
     /// Connections to the integrations.
     pub pool: Rc<Pool<UploadBody>>,
     /// Timers of the integrations.
     pub deadlines: Deadlines,
+    /// How HTTP/1 is served.
+    pub http1: http1::Builder,
+    /// HTTP/2 frames that may ask for nothing in a tick of the thread's timer.
+    pub frames_per_tick: u32,
+    /// Connections for which hyper is there.
+    pub awake: Cell<usize>,
+    /// Whether the thread is about to end: no response leaves its connection open.
+    pub is_draining: Cell<bool>,
 }
 
-/// Sockets for this many threads on one address: the system spreads connections over them (`SO_REUSEPORT`). Port 0
-/// takes any free one, the same for all.
-pub(crate) fn listeners(address: SocketAddr, count: usize) -> io::Result<Vec<std::net::TcpListener>> {
-    // The first one without sharing tells whether another process has the port.
-    drop(std::net::TcpListener::bind(address)?);
-    let first = listener(address)?;
-    let address = first.local_addr()?;
-    let others = (1..count).map(|_| listener(address));
-    std::iter::once(Ok(first)).chain(others).collect()
-}
-
-fn listener(address: SocketAddr) -> io::Result<std::net::TcpListener> {
-    let domain = if address.is_ipv4() { socket2::Domain::IPV4 } else { socket2::Domain::IPV6 };
-    let socket = socket2::Socket::new(domain, socket2::Type::STREAM, None)?;
-    socket.set_reuse_address(true)?;
-    socket.set_reuse_port(true)?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(1_024)?;
-    Ok(socket.into())
-}
-
-/// The thread's life: serves until `shutdown`, then lets requests under way end.
-pub(crate) fn run(
-    listener: std::net::TcpListener,
-    shared: Arc<Shared>,
-    shutdown: &CancellationToken,
-) -> io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
-    runtime.block_on(async move {
-        let listener = TcpListener::from_std(listener)?;
-        let core = Rc::new(Core { shared, pool: Rc::new(Pool::new()), deadlines: Deadlines::new() });
-        let mut connections = JoinSet::new();
-        loop {
-            tokio::select! {
-                accepted = listener.accept() => match accepted {
-                    Ok((stream, client)) => {
-                        connections.spawn_local(serve(Rc::clone(&core), stream, client, shutdown.clone()));
-                    }
-                    Err(error) => {
-                        tracing::warn!(%error, "a connection was not accepted");
-                        tokio::time::sleep(ACCEPT_PAUSE).await;
-                    }
-                },
-                Some(ended) = connections.join_next(), if !connections.is_empty() => {
-                    if let Err(error) = ended {
-                        tracing::error!(%error, "a connection's task failed");
-                    }
-                }
-                () = shutdown.cancelled() => break,
-            }
+impl Core {
+    /// A thread that has served nothing.
+    pub(crate) fn new(shared: Arc<Shared>, http1: http1::Builder, frames_per_tick: u32) -> Self {
+        let serving = Rc::new(Arc::clone(&shared.serving.borrow()));
+        Self {
+            shared,
+            serving: RefCell::new(serving),
+            pool: Rc::new(Pool::new()),
+            deadlines: Deadlines::new(),
+            http1,
+            frames_per_tick,
+            awake: Cell::new(0),
+            is_draining: Cell::new(false),
         }
-        drop(listener);
-        let drained = async { while connections.join_next().await.is_some() {} };
-        if timeout(core.shared.drain, drained).await.is_err() {
-            tracing::warn!(connections = connections.len(), "requests under way did not end in time and are cut off");
-            connections.shutdown().await;
-        }
-        Ok(())
-    })
-}
-
-/// One connection of a client, request after request.
-async fn serve(core: Rc<Core>, stream: TcpStream, client: SocketAddr, shutdown: CancellationToken) {
-    let _open = core.shared.stats.connection();
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "TCP_NODELAY");
     }
-    let client_text = client.ip().to_string();
-    let service = service_fn(|request: Request<Incoming>| handle(Rc::clone(&core), request, client_text.clone()));
-    let connection = http1::Builder::new()
-        .timer(KeptTimer::new())
-        .header_read_timeout(core.shared.header_timeout)
-        .serve_connection(TokioIo::new(stream), service);
-    tokio::pin!(connection);
-    let ended = tokio::select! {
-        ended = &mut connection => ended,
-        () = shutdown.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-    };
-    if let Err(error) = ended {
-        tracing::debug!(%client, %error, "connection ended");
+
+    /// What is served. A request keeps what it began with.
+    pub(crate) fn serving(&self) -> Rc<Arc<Serving>> {
+        Rc::clone(&self.serving.borrow())
+    }
+
+    /// From now on this is served.
+    pub(crate) fn serve(&self, serving: Arc<Serving>) {
+        *self.serving.borrow_mut() = Rc::new(serving);
+        self.pool.forget_unused();
     }
 }

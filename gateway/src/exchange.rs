@@ -3,75 +3,185 @@
 //! What always holds: an exchange leaves exactly one record, when it is dropped. Whatever path the request took, and
 //! wherever it broke off, that moment comes; until someone says how it ended, it ended because the client went away.
 
+mod spans;
+
 use std::{
-    collections::BTreeMap,
+    rc::Rc,
     sync::Arc,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use http::{HeaderMap, Request, Version, header};
-use weir_record::{AccessRecord, Outcome, Span, SpanKind, SpanStatus, keys};
+use http::{HeaderMap, HeaderValue, Request, StatusCode, Version, header};
+use weir_record::{AccessRecord, Outcome};
 
-use crate::{core::Shared, refusal::Refusal, trace::TraceContext};
+use crate::{
+    config::definitions::ApiKind,
+    connection::{
+        Client,
+        upgrade::{TunnelEnd, TunnelReason},
+    },
+    core::Shared,
+    facts::{Facts, IntegrationFacts, Place},
+    limits::headers::Fields,
+    refusal::Refusal,
+    serving::Found,
+    trace::TraceContext,
+};
+
+/// A wait that took less is no span.
+const SHORT_WAIT: Duration = Duration::from_micros(100);
 
 /// A request under way.
 pub(crate) struct Exchange {
     /// The record in the making.
     pub record: AccessRecord,
+    /// What is known beyond the record.
+    pub facts: Facts,
     /// The trace that the request belongs to.
     pub trace: TraceContext,
+    /// The request's id, for headers.
+    pub request_id: HeaderValue,
+    /// What the limits say, for the client.
+    pub limits: Option<Fields>,
+    /// The API key that an authorizer gave.
+    pub usage_identifier_key: Option<String>,
     shared: Arc<Shared>,
     begun: Instant,
+    /// When the authorizer was asked, since the beginning, and how long it took.
     authorizer: Option<(Duration, Duration)>,
+    /// When, and for how long, a limit's count had to be waited for.
+    limits_wait: Option<(Duration, Duration)>,
     integration: Option<IntegrationCall>,
 }
 
-/// The call to the integration: when it began, when it ended, where it went.
+/// The call to the integration: when it began, when it ended.
 struct IntegrationCall {
     begun: Instant,
     ended: Option<Instant>,
-    url: String,
 }
 
 impl Exchange {
     /// Begins with the head of a request.
-    pub(crate) fn begin<B>(shared: Arc<Shared>, request: &Request<B>, client: &str) -> Self {
+    pub(crate) fn begin<B>(shared: Arc<Shared>, request: &Request<B>, client: Rc<Client>) -> Self {
         shared.stats.arrive();
         let headers = request.headers();
         let trace = TraceContext::read(headers);
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let mut buffer = uuid::Uuid::encode_buffer();
+        let id = uuid::Builder::from_random_bytes(fastrand::u128(..).to_be_bytes()).into_uuid();
+        let id: &str = id.hyphenated().encode_lower(&mut buffer);
         let record = AccessRecord {
-            time_us: i64::try_from(since.as_micros()).unwrap_or(i64::MAX),
-            request_id: uuid::Builder::from_random_bytes(fastrand::u128(..).to_be_bytes()).into_uuid().to_string(),
+            time_us: now_us(),
+            request_id: id.to_owned(),
             method: request.method().as_str().to_owned(),
             path: request.uri().path().to_owned(),
             protocol: Some(protocol(request.version()).to_owned()),
             domain: text(headers, &header::HOST).or_else(|| request.uri().host().map(str::to_owned)),
             outcome: Outcome::ClientClosed,
-            client_address: Some(client.to_owned()),
             user_agent: text(headers, &header::USER_AGENT),
             trace_id: Some(trace.trace_id),
             span_id: Some(trace.span_id),
             ..AccessRecord::default()
         };
-        Self { record, trace, shared, begun: Instant::now(), authorizer: None, integration: None }
+        let facts = Facts {
+            place: Place::Nowhere,
+            address: client.address(headers),
+            client,
+            query: request.uri().query().map(str::to_owned),
+            below: 0,
+            base_path: None,
+            caller: None,
+            authenticate: None,
+            authorizer: None,
+            authorize: None,
+            integration: IntegrationFacts::default(),
+            error: None,
+        };
+        let request_id = HeaderValue::from_str(id).unwrap_or_else(|_| HeaderValue::from_static(""));
+        Self {
+            record,
+            facts,
+            trace,
+            request_id,
+            limits: None,
+            usage_identifier_key: None,
+            shared,
+            begun: Instant::now(),
+            authorizer: None,
+            limits_wait: None,
+            integration: None,
+        }
+    }
+
+    /// Where the request belongs.
+    pub(crate) fn found(&mut self, found: Found) {
+        let Found { place, below, base_path, is_unmapped: _ } = found;
+        if let Some(api) = place.api() {
+            self.record.api.clone_from(&api.name);
+        }
+        if let Some(stage) = place.stage() {
+            self.record.stage.clone_from(&stage.name);
+        }
+        if let Some(route) = place.route() {
+            self.record.route.clone_from(&route.key.template);
+        }
+        (self.facts.place, self.facts.below, self.facts.base_path) = (place, below, base_path);
+    }
+
+    /// The kind of the API that the request belongs to.
+    pub(crate) fn kind(&self) -> ApiKind {
+        self.facts.place.api().map_or(ApiKind::Http, |api| api.kind)
+    }
+
+    /// How the client reached the gateway: `http` or `https`.
+    pub(crate) fn scheme(&self) -> &'static str {
+        if self.facts.client.tls.is_some() { "https" } else { "http" }
+    }
+
+    /// `$context.extendedRequestId` of REST APIs, as `x-amz-apigw-id` has it.
+    pub(crate) fn extended_request_id(&self) -> String {
+        crate::context::extended_request_id(&self.record.request_id)
     }
 
     /// Whether the trace is kept whatever becomes of the request.
     pub(crate) fn is_sampled(&self) -> bool {
-        self.trace.is_sampled(self.shared.telemetry.trace_ratio)
+        let ratio = self.facts.place.route().map_or(self.shared.telemetry.trace_ratio, |route| route.trace_ratio);
+        self.trace.is_sampled(ratio)
     }
 
-    /// The authorizer has decided, after this time.
-    pub(crate) fn authorized(&mut self, took: Duration, status: u16) {
+    /// The authorizer has decided, after this time; a refusal says how.
+    pub(crate) fn authorized(&mut self, took: Duration, refusal: Option<&Refusal>) {
         self.authorizer = Some((self.begun.elapsed().saturating_sub(took), took));
         self.record.authorizer_latency_us = Some(micros(took));
+        let status = refusal.map_or(200, |refusal| match refusal.outcome {
+            Outcome::Unauthorized | Outcome::MissingIdentity | Outcome::ExpiredToken => 401,
+            outcome if outcome.is_auth_failure() => 403,
+            _ => 500,
+        });
         self.record.authorizer_status = Some(status);
+        if let Some(authorizer) = &mut self.facts.authorizer {
+            authorizer.phase.status = status;
+            authorizer.phase.latency_us = micros(took);
+            authorizer.phase.error = refusal.and_then(|refusal| refusal.detail.clone());
+        }
+    }
+
+    /// The limits have decided, after this time.
+    pub(crate) fn waited_for_limits(&mut self, took: Duration) {
+        if took >= SHORT_WAIT {
+            self.limits_wait = Some((self.begun.elapsed().saturating_sub(took), took));
+        }
     }
 
     /// The integration is being called.
-    pub(crate) fn integration_begins(&mut self, url: String) {
-        self.integration = Some(IntegrationCall { begun: Instant::now(), ended: None, url });
+    pub(crate) fn integration_begins(&mut self) {
+        self.integration = Some(IntegrationCall { begun: Instant::now(), ended: None });
+    }
+
+    /// The head of the integration's answer is there.
+    pub(crate) fn integration_answered(&mut self, status: StatusCode, headers: &HeaderMap) {
+        self.record.integration_status = Some(status.as_u16());
+        let (request_id, request_id_2) = crate::handle::ids_of_integration(headers);
+        (self.facts.integration.request_id, self.facts.integration.request_id_2) = (request_id, request_id_2);
     }
 
     /// The integration has answered to the last byte, or has failed.
@@ -89,105 +199,41 @@ impl Exchange {
         self.record.error_message.clone_from(&refusal.detail);
     }
 
-    /// The spans of the exchange: the server span, the authorizer's and the integration's.
-    fn spans(&self, is_slow_or_failed: bool) -> Vec<Span> {
-        if !self.shared.telemetry.is_enabled || !(is_slow_or_failed || self.is_sampled()) {
-            return Vec::new();
-        }
-        let record = &self.record;
-        let failed = record.status.is_some_and(|status| status >= 500);
-        let mut server =
-            self.span(self.trace.span_id, self.trace.parent, SpanKind::Server, Duration::ZERO, record.latency_us);
-        server.name =
-            if record.route.is_empty() { record.method.clone() } else { format!("{} {}", record.method, record.route) };
-        server.status = if failed { SpanStatus::Error } else { SpanStatus::Unset };
-        server.status_message = if failed { record.error_message.clone() } else { None };
-        server.attributes = self.server_attributes();
-        let mut spans = vec![server];
-        if let Some((at, took)) = self.authorizer {
-            let id = crate::trace::new_span_id();
-            let mut span = self.span(id, Some(self.trace.span_id), SpanKind::Internal, at, micros(took));
-            "authorize".clone_into(&mut span.name);
-            spans.push(span);
-        }
-        if let Some(call) = &self.integration {
-            let at = call.begun - self.begun;
-            let took = record.integration_latency_us.unwrap_or(0);
-            let mut span = self.span(self.trace.client_span_id, Some(self.trace.span_id), SpanKind::Client, at, took);
-            span.name.clone_from(&record.method);
-            let status = record.integration_status;
-            // OpenTelemetry's HTTP conventions: for a client span, 4xx is an error too.
-            span.status = if status.is_none_or(|status| status >= 400) { SpanStatus::Error } else { SpanStatus::Unset };
-            span.attributes.insert(keys::HTTP_METHOD.to_owned(), record.method.clone());
-            span.attributes.insert(keys::URL_FULL.to_owned(), call.url.clone());
-            if let Some(status) = status {
-                span.attributes.insert(keys::HTTP_STATUS.to_owned(), status.to_string());
-            }
-            spans.push(span);
-        }
-        spans
-    }
-
-    fn span(
-        &self,
-        id: weir_record::SpanId,
-        parent: Option<weir_record::SpanId>,
-        kind: SpanKind,
-        at: Duration,
-        duration_us: u64,
-    ) -> Span {
-        let named = |name: &String| (!name.is_empty()).then(|| name.clone());
-        Span {
-            time_us: self.record.time_us.saturating_add_unsigned(micros(at)),
-            duration_us,
-            trace_id: self.trace.trace_id,
-            span_id: id,
-            parent_span_id: parent,
-            trace_state: self.trace.state.clone(),
-            name: String::new(),
-            kind,
-            status: SpanStatus::Unset,
-            status_message: None,
-            service: crate::telemetry::SERVICE.to_owned(),
-            api: named(&self.record.api),
-            stage: named(&self.record.stage),
-            attributes: BTreeMap::new(),
-            events: None,
-            links: None,
-        }
-    }
-
-    fn server_attributes(&self) -> BTreeMap<String, String> {
-        let record = &self.record;
-        let mut attributes = BTreeMap::new();
-        let mut put = |key: &str, value: Option<String>| {
-            if let Some(value) = value.filter(|value| !value.is_empty()) {
-                attributes.insert(key.to_owned(), value);
-            }
+    /// The tunnel that the connection had become has ended, and with it the exchange.
+    pub(crate) fn tunnel_ended(mut self: Box<Self>, end: TunnelEnd) {
+        self.integration_ends();
+        (self.record.request_bytes, self.record.response_bytes) = (end.bytes_up, end.bytes_down);
+        self.record.outcome = match end.reason {
+            TunnelReason::NoUpstream => Outcome::IntegrationReset,
+            _ => Outcome::Ok,
         };
-        put(keys::REQUEST_ID, Some(record.request_id.clone()));
-        put(keys::HTTP_METHOD, Some(record.method.clone()));
-        put(keys::HTTP_ROUTE, Some(record.route.clone()));
-        put(keys::URL_PATH, Some(record.path.clone()));
-        put(keys::HTTP_STATUS, record.status.map(|status| status.to_string()));
-        put(keys::OUTCOME, Some(record.outcome.to_string()));
-        put(keys::CLIENT_ADDRESS, record.client_address.clone());
-        put(keys::USER_AGENT, record.user_agent.clone());
-        put(keys::ERROR_TYPE, (record.outcome != Outcome::Ok).then(|| record.outcome.to_string()));
-        attributes
+    }
+
+    fn offer(&mut self) {
+        self.integration_ends();
+        self.record.latency_us = micros(self.begun.elapsed());
+        let telemetry = &self.shared.telemetry;
+        let failed = self.record.status.is_some_and(|status| status >= 500);
+        let slow_us = self.facts.place.route().map_or(telemetry.slow_us, |route| route.slow_us);
+        let is_kept = telemetry.is_enabled && (failed || self.record.latency_us >= slow_us || self.is_sampled());
+        self.record.trace_kept = Some(is_kept);
+        self.record.client_address = Some(self.facts.address.to_string());
+        let spans = if is_kept { self.spans() } else { Vec::new() };
+        self.shared.stats.end(self.record.outcome);
+        telemetry.offer(&self.record, &spans);
     }
 }
 
 impl Drop for Exchange {
     fn drop(&mut self) {
-        self.integration_ends();
-        self.record.latency_us = micros(self.begun.elapsed());
-        let telemetry = &self.shared.telemetry;
-        let failed = self.record.status.is_some_and(|status| status >= 500);
-        let spans = self.spans(failed || self.record.latency_us >= telemetry.slow_us);
-        self.shared.stats.end(self.record.outcome);
-        telemetry.offer(&self.record, &spans);
+        self.offer();
     }
+}
+
+/// The system's time, microseconds since 1970.
+pub(crate) fn now_us() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }
 
 fn text(headers: &HeaderMap, name: &header::HeaderName) -> Option<String> {
@@ -204,6 +250,6 @@ fn protocol(version: Version) -> &'static str {
     }
 }
 
-fn micros(duration: Duration) -> u64 {
+pub(super) fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }

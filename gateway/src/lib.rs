@@ -11,24 +11,36 @@
 
 mod auth;
 mod body;
-mod bucket;
 mod config;
+mod connection;
+mod context;
 mod core;
 mod exchange;
+mod facts;
 mod handle;
+mod integration;
+mod limits;
 mod refusal;
+mod reload;
 mod route;
+mod router;
 mod run;
 mod serving;
-
+mod sigv4;
 mod stats;
+mod target;
 mod telemetry;
 mod timer;
 mod trace;
 mod upstream;
 
+#[doc(hidden)]
+pub use auth::jwt::fuzzing as fuzzing_of_tokens;
 pub use config::{Config, OTHER_SECTIONS};
 pub use run::{Gateway, RunError, StartError};
+pub use serving::ServingError;
+#[doc(hidden)]
+pub use sigv4::outside as sigv4_from_outside;
 pub use stats::Stats;
 #[doc(hidden)]
 pub use telemetry::spool::fuzzing as fuzzing_of_the_spool;

@@ -36,7 +36,8 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
     log::init("info", &log::Destination::StandardError).map_err(Failure::usage)?;
     let document = Document::load(arguments.config.as_deref()).map_err(Failure::usage)?;
     let data: PathBuf = document.top().value("data", PathBuf::from("weir-data"));
-    let config = Config::read(&document, &data);
+    let mut config = Config::read(&document, &data);
+    let source = document.path().map(PathBuf::from);
     let resolved = document.finish(OTHER_SECTIONS).map_err(Failure::usage)?;
     if arguments.check {
         #[expect(clippy::print_stdout, reason = "the resolved configuration is this command's output")]
@@ -45,6 +46,7 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
         }
         return Ok(());
     }
+    (config.source, config.shown) = (source, resolved.to_string());
     rustls::crypto::aws_lc_rs::default_provider()
         .install_default()
         .map_err(|_| Failure::running("two TLS providers"))?;

@@ -1,12 +1,8 @@
-//! Which route a path and a method mean: API Gateway's rules for HTTP APIs
-//! (<https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-routes.html>).
-//!
-//! A literal segment stands before `{parameter}`, and that before `{greedy+}`, from left to right; at the same path a
-//! method's own route stands before `ANY`; `$default` comes last. A parameter is one whole segment, a greedy one is the
-//! rest of the path and at least one segment. A slash at the end of the path means nothing. Segments are compared as
-//! they are written: `%2F` is no slash.
+//! What a route is found by: a method and a path's pattern, as API Gateway writes them. [`crate::router`] finds it.
 
 use std::{cmp::Ordering, fmt};
+
+use crate::target::Target;
 
 /// What a route is found by.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,31 +79,16 @@ impl RouteKey {
         .then(self.method.is_none().cmp(&other.method.is_none()))
     }
 
-    /// The values of the parameters, if the route means this path and method.
-    pub fn matches<'p>(
-        &self,
-        method: &str,
-        path: &[&'p str],
-        rest: impl Fn(usize) -> &'p str,
-    ) -> Option<Parameters<'_, 'p>> {
-        if self.method.as_deref().is_some_and(|own| own != method) {
-            return None;
-        }
-        let mut parameters = Vec::new();
-        let Some(pattern) = &self.path else { return Some(parameters) };
-        for (index, segment) in pattern.iter().enumerate() {
-            let value = *path.get(index)?;
-            match segment {
-                Segment::Literal(text) if text == value => {}
-                Segment::Literal(_) => return None,
-                Segment::Parameter(name) => parameters.push((name.as_str(), value)),
-                Segment::Greedy(name) => {
-                    parameters.push((name.as_str(), rest(index)));
-                    return Some(parameters);
-                }
-            }
-        }
-        (pattern.len() == path.len()).then_some(parameters)
+    /// The names and values of the parameters in a path that the route means, whose own segments begin at `from`.
+    pub(crate) fn parameters<'k, 't>(&'k self, target: &Target<'t>, from: usize) -> Parameters<'k, 't> {
+        let pattern = self.path.iter().flatten().enumerate();
+        let value = |index: usize| target.segments().get(from + index).copied().unwrap_or_default();
+        let parameters = pattern.filter_map(|(index, segment)| match segment {
+            Segment::Literal(_) => None,
+            Segment::Parameter(name) => Some((name.as_str(), value(index))),
+            Segment::Greedy(name) => Some((name.as_str(), target.rest(from + index))),
+        });
+        parameters.collect()
     }
 }
 
@@ -131,7 +112,8 @@ impl Segment {
         Ok(if is_greedy { Self::Greedy(name.to_owned()) } else { Self::Parameter(name.to_owned()) })
     }
 
-    fn name(&self) -> Option<&str> {
+    /// The name of a parameter.
+    pub(crate) fn name(&self) -> Option<&str> {
         match self {
             Self::Literal(_) => None,
             Self::Parameter(name) | Self::Greedy(name) => Some(name),
@@ -148,114 +130,37 @@ impl fmt::Display for RouteKey {
     }
 }
 
-/// The segments of a path, and where each begins in it.
-pub(crate) fn segments(path: &str) -> Vec<&str> {
-    let inner = path.strip_prefix('/').unwrap_or(path);
-    let inner = inner.strip_suffix('/').unwrap_or(inner);
-    if inner.is_empty() { Vec::new() } else { inner.split('/').collect() }
-}
-
-/// The part of `path` that begins with its segment `segments[index]`; `segments` must be parts of `path`.
-pub(crate) fn rest_of<'p>(path: &'p str, segments: &[&'p str], index: usize) -> &'p str {
-    let before: usize = segments[..index].iter().map(|segment| segment.len() + 1).sum();
-    let inner = path.strip_prefix('/').unwrap_or(path);
-    inner.get(before..).unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
 
-    fn find(routes: &[&str], method: &str, path: &str) -> Option<String> {
-        let mut keys: Vec<_> = routes.iter().map(|text| RouteKey::parse(text).unwrap()).collect();
-        keys.sort_by(RouteKey::precedence);
-        let parts = segments(path);
-        keys.iter()
-            .find(|key| key.matches(method, &parts, |index| rest_of(path, &parts, index)).is_some())
-            .map(ToString::to_string)
+    #[test]
+    fn parameters_have_the_values_that_stand_in_the_path() {
+        let key = RouteKey::parse("GET /users/{id}/files/{rest+}").unwrap();
+        let target = Target::new("/shop/prod/users/a%2Fb/files/x//y/");
+        assert_eq!(key.parameters(&target, 2), [("id", "a%2Fb"), ("rest", "x//y")]);
+        assert_eq!(RouteKey::parse("$default").unwrap().parameters(&target, 0), []);
     }
 
     #[test]
-    fn priorities_are_those_of_the_developer_guide() {
-        let routes = ["GET /pets/dog/1", "GET /pets/dog/{id}", "GET /pets/{proxy+}", "ANY /{proxy+}", "$default"];
-        for (method, path, expected) in [
-            ("GET", "/pets/dog/1", "GET /pets/dog/1"),
-            ("GET", "/pets/dog/2", "GET /pets/dog/{id}"),
-            ("GET", "/pets/cat/1", "GET /pets/{proxy+}"),
-            ("POST", "/test/5", "ANY /{proxy+}"),
-            ("POST", "/pets/dog/1", "ANY /{proxy+}"),
-            ("GET", "/", "$default"),
-            ("GET", "/pets/dog/1/", "GET /pets/dog/1"),
-        ] {
-            assert_eq!(find(&routes, method, path).as_deref(), Some(expected), "{method} {path}");
-        }
-        assert_eq!(find(&["GET /a", "GET /{x}/b"], "GET", "/a/b").as_deref(), Some("GET /{x}/b"));
-        assert_eq!(find(&["GET /a"], "POST", "/a"), None);
-        assert_eq!(find(&["GET /{proxy+}"], "GET", "/"), None);
-    }
-
-    #[test]
-    fn parameters_have_the_values_of_their_segments() {
-        let key = RouteKey::parse("GET /users/{id}/{proxy+}").unwrap();
-        let path = "/users/a%2Fb/c//d";
-        let parts = segments(path);
-        let parameters = key.matches("GET", &parts, |index| rest_of(path, &parts, index)).unwrap();
-        assert_eq!(parameters, [("id", "a%2Fb"), ("proxy", "c//d")]);
-    }
-
-    #[test]
-    fn what_is_no_route_is_told_why() {
+    fn a_text_that_is_no_route_is_told_why() {
         for (text, why) in [
             ("/users", "it has no method"),
             ("get /users", "its method is not in capital letters"),
             ("GET users", "its path does not begin with a slash"),
             ("GET /{a+}/b", "its greedy parameter is not the last segment"),
-            ("GET /x{a}", "a parameter is not a whole segment"),
-            ("GET /{a", "a parameter is not a whole segment"),
-            ("GET /{}", "a parameter has no name of letters, digits, - _ . :"),
             ("GET /{a}/{a}", "two of its parameters have one name"),
+            ("GET /x{a}", "a parameter is not a whole segment"),
+            ("GET /{}", "a parameter has no name of letters, digits, - _ . :"),
         ] {
             assert_eq!(RouteKey::parse(text), Err(NotARoute(why)), "{text}");
         }
     }
 
-    fn pattern() -> impl Strategy<Value = String> {
-        let segment = prop_oneof![3 => "[ab]", 1 => Just("{p}".to_owned())];
-        (prop::sample::select(&["GET", "ANY"]), prop::collection::vec(segment, 0..3), any::<bool>()).prop_map(
-            |(method, mut segments, greedy)| {
-                for (index, segment) in segments.iter_mut().enumerate().filter(|(_, segment)| *segment == "{p}") {
-                    *segment = format!("{{p{index}}}");
-                }
-                if greedy {
-                    segments.push("{rest+}".to_owned());
-                }
-                format!("{method} /{}", segments.join("/"))
-            },
-        )
-    }
-
-    proptest! {
-        #[test]
-        fn a_found_route_matches_and_no_route_before_it_does(
-            routes in prop::collection::vec(pattern(), 1..8), path in prop::collection::vec("[abc]", 0..4), get in any::<bool>(),
-        ) {
-            let routes: Vec<_> = routes.iter().map(String::as_str).collect();
-            let (method, path) = (if get { "GET" } else { "POST" }, format!("/{}", path.join("/")));
-            // The oracle: a pattern as a regular language, spelt out segment by segment.
-            let matches = |route: &str| {
-                let (own, pattern) = route.split_once(' ').unwrap();
-                let (pattern, path) = (segments(pattern), segments(&path));
-                (own == "ANY" || own == method)
-                    && if pattern.last() == Some(&"{rest+}") { path.len() >= pattern.len() } else { path.len() == pattern.len() }
-                    && pattern.iter().zip(&path).all(|(pattern, value)| pattern.starts_with('{') || pattern == value)
-            };
-            let found = find(&routes, method, &path);
-            prop_assert_eq!(found.is_some(), routes.iter().any(|route| matches(route)));
-            if let Some(found) = found {
-                prop_assert!(matches(&found));
-            }
-        }
+    #[test]
+    fn routes_that_differ_in_the_names_of_their_parameters_mean_the_same() {
+        let same = |a, b| RouteKey::parse(a).unwrap().means_the_same(&RouteKey::parse(b).unwrap());
+        assert!(same("GET /a/{x}", "GET /a/{y}") && same("ANY /{x+}", "ANY /{y+}"));
+        assert!(!same("GET /a/{x}", "ANY /a/{x}") && !same("GET /a/{x}", "GET /a/{x+}"));
     }
 }

@@ -3,25 +3,38 @@
 use std::{
     io,
     net::{SocketAddr, TcpListener},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     thread,
     time::Duration,
 };
 
-use tokio::{sync::oneshot, task::JoinSet};
+use tokio::{
+    sync::{oneshot, watch},
+    task::JoinSet,
+};
 use tokio_util::sync::CancellationToken;
 use weir_station::{
+    admin::Router,
     credentials::Credentials,
     exit,
     listener::{self, ListenError},
+    tls::HostsTls,
     watched::FileFault,
 };
 
 use crate::{
-    auth::jwt::KeySetError,
     config::Config,
-    core::{self, Shared},
-    serving::Serving,
+    connection::{
+        Terms,
+        accept::{self, Listeners},
+    },
+    core::Shared,
+    limits::SystemClock,
+    reload::Reloading,
+    serving::{Serving, ServingError},
     stats::Stats,
     telemetry::{self, AccessLogError, export::Sending, spool::Spool},
 };
@@ -32,15 +45,18 @@ pub enum StartError {
     /// An address cannot be listened on.
     #[error("gateway: {0}")]
     Listen(#[from] ListenError),
-    /// An authorizer's keys cannot be read.
+    /// What is to be served cannot be made ready.
     #[error("gateway: {0}")]
-    Keys(#[from] KeySetError),
+    Serving(#[from] ServingError),
     /// A file of certificates or the token cannot be used.
     #[error("gateway: {0}")]
     File(#[from] FileFault),
     /// The access log cannot be opened.
     #[error("gateway: {0}")]
     AccessLog(#[from] AccessLogError),
+    /// There is an address for TLS and no certificate.
+    #[error("gateway: listen_tls is set, but there is no certificate: set certificate and key in [gateway.tls]")]
+    NoCertificate,
     /// The system refused.
     #[error("gateway: {0}")]
     System(#[from] io::Error),
@@ -63,9 +79,14 @@ pub enum RunError {
 #[derive(Debug)]
 pub struct Gateway {
     address: SocketAddr,
+    tls_address: Option<SocketAddr>,
     admin: SocketAddr,
     instance: String,
     stats: Arc<Stats>,
+    /// What is served; at the end its counts of quotas are written.
+    serving: watch::Receiver<Arc<Serving>>,
+    is_ready: Arc<AtomicBool>,
+    drain_delay: Duration,
     stop_serving: CancellationToken,
     stop_admin: CancellationToken,
     /// Cancelled when the last records have had their time.
@@ -73,6 +94,8 @@ pub struct Gateway {
     cores: Cores,
     admin_server: JoinSet<io::Result<()>>,
     senders: JoinSet<bool>,
+    /// Follow the files of certificates and of the configuration.
+    followers: JoinSet<io::Result<()>>,
     shutdown_deadline: Duration,
 }
 
@@ -87,22 +110,30 @@ impl Gateway {
             0 => thread::available_parallelism().map_or(1, usize::from),
             threads => threads,
         };
-        let refused = |source| ListenError::Refused { address: config.listen, source };
-        let listeners = core::listeners(config.listen, threads).map_err(refused)?;
-        let address = listeners[0].local_addr()?;
+        let (tls, listeners) = listen(&config, threads)?;
+        let (address, tls_address) = addresses(&listeners[0])?;
+        let drain_delay = config.connections.drain_delay;
         let admin_listener = listener::bind(config.admin, config.exposure).await?;
         let admin = admin_listener.local_addr()?;
         let stats = Arc::new(Stats::default());
-        let serving = Serving::new(&config)?;
+        let (serving_sender, serving) = watch::channel(Arc::new(Serving::new(&config, None)?));
+        let (shown_sender, shown) = watch::channel(config.shown.clone());
+        let reloading = config.source.clone().map(|file| Reloading {
+            files: config.files(&file),
+            file,
+            data: config.data.clone(),
+            serving: serving_sender,
+            shown: shown_sender,
+        });
         let own = &config.telemetry;
         let credentials = Arc::new(Credentials::open(&own.credentials, &own.collectors, b"h2")?);
         let (telemetry, queues) = telemetry::queues(&config.telemetry, Arc::clone(&stats))?;
         let spool = own.spool_directory.clone().map(|directory| Spool::open(directory, own.spool_bytes.0));
         let shared = Arc::new(Shared {
-            serving,
+            serving: serving.clone(),
             stats: Arc::clone(&stats),
             telemetry,
-            header_timeout: config.header_timeout,
+            terms: Terms::new(config.connections, tls.clone()),
             drain: config.drain,
         });
 
@@ -129,22 +160,28 @@ impl Gateway {
                 true
             });
         }
-        let shown = Arc::clone(&stats);
-        let router = weir_station::admin::router(Arc::new(move || shown.render()));
+        let is_ready = Arc::new(AtomicBool::new(true));
+        let router = admin_router(&stats, &is_ready, &serving, shown);
+        let followers = follow(tls, reloading, &stop_serving);
         let mut admin_server = JoinSet::new();
         admin_server.spawn(weir_station::admin::serve(admin_listener, router, stop_admin.clone()));
         tracing::info!(%address, %admin, threads, instance, "gateway listens");
         Ok(Self {
             address,
+            tls_address,
             admin,
             instance,
             stats,
+            serving,
+            is_ready,
+            drain_delay,
             stop_serving,
             stop_admin,
             deadline,
             cores,
             admin_server,
             senders,
+            followers,
             shutdown_deadline,
         })
     }
@@ -153,6 +190,12 @@ impl Gateway {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where it serves requests by TLS, when it does.
+    #[must_use]
+    pub fn tls_address(&self) -> Option<SocketAddr> {
+        self.tls_address
     }
 
     /// Where it shows how it does.
@@ -184,10 +227,20 @@ impl Gateway {
             Some(ended) = self.admin_server.join_next() => {
                 Some(RunError::Task { task: "the admin server", reason: format!("{ended:?}") })
             }
+            Some(ended) = self.followers.join_next() => {
+                Some(RunError::Task { task: "what follows the certificates", reason: format!("{ended:?}") })
+            }
             Some(ended) = self.senders.join_next() => Some(RunError::Task { task: "a sender", reason: format!("{ended:?}") }),
         };
+        // Whoever distributes requests is told before the first one is turned away.
+        self.is_ready.store(false, Relaxed);
+        if failure.is_none() && !self.drain_delay.is_zero() {
+            tokio::time::sleep(self.drain_delay).await;
+        }
         self.stop_serving.cancel();
+        while self.followers.join_next().await.is_some() {}
         while self.cores.join_next().await.is_some() {}
+        self.serving.borrow().limits.close();
         // The threads had the near ends of the queues: the senders now come to the end of them.
         let sent = async { while self.senders.join_next().await.is_some() {} };
         if exit::within(self.shutdown_deadline, "the last records", sent).await.is_none() {
@@ -200,17 +253,72 @@ impl Gateway {
     }
 }
 
+/// The certificates and the sockets of each thread.
+fn listen(config: &Config, threads: usize) -> Result<(Option<Arc<HostsTls>>, Vec<Listeners>), StartError> {
+    let sockets =
+        |address| accept::listeners(address, threads).map_err(|source| ListenError::Refused { address, source });
+    let plain = sockets(config.listen)?;
+    let Some(address) = config.connections.listen_tls else {
+        return Ok((None, plain.into_iter().map(|plain| Listeners { plain, tls: None }).collect()));
+    };
+    if config.connections.tls.is_empty() {
+        return Err(StartError::NoCertificate);
+    }
+    let tls = Arc::new(HostsTls::open(&config.connections.tls)?);
+    let both = plain.into_iter().zip(sockets(address)?);
+    Ok((Some(tls), both.map(|(plain, tls)| Listeners { plain, tls: Some(tls) }).collect()))
+}
+
+/// Where a thread's sockets listen.
+fn addresses(listeners: &Listeners) -> io::Result<(SocketAddr, Option<SocketAddr>)> {
+    Ok((listeners.plain.local_addr()?, listeners.tls.as_ref().map(TcpListener::local_addr).transpose()?))
+}
+
+/// The pages of the admin address.
+fn admin_router(
+    stats: &Arc<Stats>,
+    is_ready: &Arc<AtomicBool>,
+    serving: &watch::Receiver<Arc<Serving>>,
+    shown: watch::Receiver<String>,
+) -> Router {
+    let (stats, is_ready, serving) = (Arc::clone(stats), Arc::clone(is_ready), serving.clone());
+    let router = weir_station::admin::router(Arc::new(move || {
+        let mut text = stats.render();
+        serving.borrow().limits.render(&mut text, &SystemClock);
+        text
+    }));
+    let router = weir_station::admin::with_ready(router, move || is_ready.load(Relaxed));
+    weir_station::admin::with_page(router, "/config", move || shown.borrow().clone())
+}
+
+/// Follows the files of the certificates and of the configuration.
+fn follow(
+    tls: Option<Arc<HostsTls>>,
+    reloading: Option<Reloading>,
+    stop: &CancellationToken,
+) -> JoinSet<io::Result<()>> {
+    let mut followers = JoinSet::new();
+    if let Some(tls) = tls {
+        let stop = stop.clone();
+        followers.spawn(async move { tls.follow(stop).await });
+    }
+    if let Some(reloading) = reloading {
+        followers.spawn(reloading.follow(stop.clone()));
+    }
+    followers
+}
+
 /// The threads that serve; each tells of its end.
 type Cores = JoinSet<Result<io::Result<()>, oneshot::error::RecvError>>;
 
-fn start_cores(listeners: Vec<TcpListener>, shared: &Arc<Shared>, stop: &CancellationToken) -> io::Result<Cores> {
+fn start_cores(listeners: Vec<Listeners>, shared: &Arc<Shared>, stop: &CancellationToken) -> io::Result<Cores> {
     let mut cores = JoinSet::new();
-    for (index, listener) in listeners.into_iter().enumerate() {
+    for (index, listeners) in listeners.into_iter().enumerate() {
         let (ended, end) = oneshot::channel();
         let (shared, stop) = (Arc::clone(shared), stop.clone());
         thread::Builder::new().name(format!("weir-core-{index}")).spawn(move || {
             // Nobody waits for the end when the process is going down anyway.
-            let _ = ended.send(core::run(listener, shared, &stop));
+            let _ = ended.send(accept::run(listeners, shared, &stop));
         })?;
         cores.spawn(end);
     }

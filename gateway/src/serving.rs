@@ -1,23 +1,35 @@
-//! What is served, ready to be looked up: the definitions with their buckets, keys and authorizers.
+//! What is served, ready to be looked up: the definitions with their routers, buckets, keys and authorizers.
+//!
+//! What always holds: it never changes. A new configuration makes a new one, whole, and requests that are under way go
+//! on with theirs.
 
-use std::sync::Arc;
+mod find;
 
-use weir_record::ThrottleScope;
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+pub(crate) use find::Found;
+use weir_station::watched::FileFault;
 
 use crate::{
     auth::{
         Guard,
+        cognito::CognitoAuthorizer,
         jwt::{JwtAuthorizer, KeySetError},
-        key::Keys,
     },
-    bucket::{Limit, TokenBucket},
     config::{
         Config,
-        apis::{ApiDefinition, StageDefinition},
-        integration::Integration,
+        definitions::{
+            ApiDefinition, ApiKind, Auth, Cors, Definitions, Privacy, RouteDefinition, StageDefinition, UnknownRoute,
+        },
     },
-    refusal::Refusal,
-    route::{Parameters, RouteKey, rest_of, segments},
+    integration::{Integration, Upstreams},
+    limits::{CountsError, Definition, Limits, RouteLimit, RouteLimits, StageLimits, headers::RateLimitHeaders},
+    route::RouteKey,
+    router::Router,
+    sigv4::CredentialStore,
 };
 
 /// The stage that needs no segment in the path.
@@ -26,130 +38,269 @@ const DEFAULT_STAGE: &str = "$default";
 /// Everything that is served.
 #[derive(Debug)]
 pub(crate) struct Serving {
-    /// Longest base first.
-    apis: Vec<Api>,
-    account: Option<TokenBucket>,
+    apis: Vec<ServedApi>,
+    /// Those with a path of their own: indices into `apis`, the longest base first.
+    by_path: Vec<(Vec<String>, usize)>,
+    domains: Vec<Domain>,
+    upstreams: Upstreams,
+    /// Which responses say what the limits are.
+    pub rate_limit_headers: RateLimitHeaders,
+    /// Throttling, keys, usage plans.
+    pub limits: Limits,
+    /// Who may sign requests.
+    pub credentials: Option<Arc<CredentialStore>>,
     /// The largest request body, bytes.
     pub body_limit_bytes: u64,
 }
 
 #[derive(Debug)]
-struct Api {
-    name: String,
-    base: Vec<String>,
-    stages: Vec<Stage>,
+struct ServedApi {
+    api: Arc<Api>,
+    stages: Vec<ServedStage>,
 }
 
-/// A stage, with the routes that it has.
 #[derive(Debug)]
-pub(crate) struct Stage {
+struct ServedStage {
+    stage: Arc<Stage>,
+    router: Router<Route>,
+}
+
+#[derive(Debug)]
+struct Domain {
+    /// `api.example.com`, or `.example.com` for all hosts below it.
+    name: String,
+    /// Base path, API and stage: indices. The longest base first.
+    mappings: Vec<(Vec<String>, usize, usize)>,
+}
+
+/// An API, as far as requests need to know it.
+#[derive(Debug)]
+pub(crate) struct Api {
     /// Its name.
     pub name: String,
-    bucket: Option<TokenBucket>,
-    /// In the order in which they are tried.
-    routes: Vec<Route>,
+    /// `$context.apiId`.
+    pub id: String,
+    /// Its kind.
+    pub kind: ApiKind,
+    /// `$context.accountId`.
+    pub account_id: String,
+    /// The region in ARNs.
+    pub region: String,
+    /// What a request without a route gets.
+    pub unknown_route: UnknownRoute,
+    /// Cross-origin requests.
+    pub cors: Option<Cors>,
+    /// What is recorded of those who ask.
+    pub privacy: Privacy,
+    /// Media types whose bodies are binary (REST APIs).
+    pub binary_media_types: Vec<String>,
+}
+
+/// A stage, as far as requests need to know it.
+#[derive(Debug)]
+pub(crate) struct Stage {
+    /// Its API.
+    pub api: Arc<Api>,
+    /// Its name.
+    pub name: String,
+    /// Its variables.
+    pub variables: BTreeMap<String, String>,
+    /// `$context.deploymentId`: which state of the configuration it is.
+    pub deployment_id: String,
 }
 
 /// A route in a stage.
 #[derive(Debug)]
 pub(crate) struct Route {
+    /// Its stage.
+    pub stage: Arc<Stage>,
     /// What it is found by.
     pub key: RouteKey,
+    /// `$context.resourceId`.
+    pub resource_id: String,
     /// What stands before it.
     pub guard: Guard,
+    /// Scopes, one of which a token must bear; none for no scope.
+    pub scopes: Vec<String>,
+    /// Whether a client needs an API key.
+    pub needs_api_key: bool,
     /// What answers it.
     pub integration: Integration,
-    bucket: Option<TokenBucket>,
+    /// The share of its traces that are kept whatever becomes of them.
+    pub trace_ratio: f64,
+    /// A request that takes as long is slow, microseconds.
+    pub slow_us: u64,
+    /// The limits that hold for it.
+    pub limits: RouteLimits,
 }
 
-/// What a path and a method mean, as far as they mean something.
-#[derive(Debug, Default)]
-pub(crate) struct Found<'s, 'p> {
-    /// Name of the API.
-    pub api: Option<&'s str>,
-    /// The stage.
-    pub stage: Option<&'s Stage>,
-    /// The route and the values of its parameters.
-    pub route: Option<(&'s Route, Parameters<'s, 'p>)>,
+/// What cannot be made ready.
+#[derive(Debug, thiserror::Error)]
+pub enum ServingError {
+    /// An authorizer's keys cannot be read.
+    #[error(transparent)]
+    Keys(#[from] KeySetError),
+    /// A file of certificates or credentials cannot be used.
+    #[error(transparent)]
+    File(#[from] FileFault),
+    /// The counts of quotas cannot be used.
+    #[error(transparent)]
+    Counts(#[from] CountsError),
 }
 
 impl Serving {
-    /// Makes everything ready.
+    /// Makes everything ready, with what of the previous configuration goes on: connections, levels of buckets, counts.
     ///
     /// # Errors
-    /// When an authorizer's key file cannot be read.
-    pub(crate) fn new(config: &Config) -> Result<Self, KeySetError> {
+    /// When a file cannot be used. Nothing of the previous configuration has changed then.
+    pub(crate) fn new(config: &Config, previous: Option<&Self>) -> Result<Self, ServingError> {
         let definitions = &config.definitions;
-        let authorizers: Vec<_> = definitions
-            .authorizers
-            .iter()
-            .map(|own| JwtAuthorizer::new(own.clone()).map(Arc::new))
-            .collect::<Result<_, _>>()?;
-        let keys = Arc::new(Keys::new(&definitions.keys));
-        let mut apis: Vec<_> = definitions.apis.iter().map(|api| Api::new(api, &keys, &authorizers)).collect();
-        apis.sort_by_key(|api| std::cmp::Reverse(api.base.len()));
-        let account = config.account.map(TokenBucket::new);
-        Ok(Self { apis, account, body_limit_bytes: config.body_limit.0 })
-    }
-
-    /// Finds what a path and a method mean: the longest base, then the stage named by the next segment or else
-    /// `$default`, then the route.
-    pub(crate) fn find<'s, 'p>(&'s self, method: &str, path: &'p str) -> Found<'s, 'p> {
-        let parts = segments(path);
-        let is_under =
-            |api: &&Api| api.base.len() <= parts.len() && api.base.iter().zip(&parts).all(|(own, part)| own == part);
-        let Some(api) = self.apis.iter().find(is_under) else { return Found::default() };
-        let below = api.base.len();
-        let named = parts.get(below).and_then(|part| api.stages.iter().find(|stage| stage.name == *part));
-        let default = || api.stages.iter().find(|stage| stage.name == DEFAULT_STAGE);
-        let found = Found { api: Some(&api.name), stage: None, route: None };
-        let (stage, below) = match named {
-            Some(stage) => (stage, below + 1),
-            None => match default() {
-                Some(stage) => (stage, below),
-                None => return found,
-            },
+        let limits = Limits::new(
+            &Definition { account: config.account, stages: &stage_limits(definitions), plans: &definitions.plans },
+            previous.map(|previous| &previous.limits),
+        )?;
+        let credentials = definitions.credentials.as_deref().map(CredentialStore::open).transpose()?.map(Arc::new);
+        let jwt = definitions.jwt_authorizers.iter().map(|own| {
+            let authorizer = JwtAuthorizer::new(own.clone())?;
+            Ok::<_, KeySetError>((own.name.clone(), Arc::new(authorizer)))
+        });
+        let cognito = definitions.cognito_authorizers.iter().map(|own| {
+            let authorizer = CognitoAuthorizer::new(own.clone())?;
+            Ok::<_, KeySetError>((own.name.clone(), Arc::new(authorizer)))
+        });
+        let mut making = Making {
+            config,
+            jwt: jwt.collect::<Result<_, _>>()?,
+            cognito: cognito.collect::<Result<_, _>>()?,
+            credentials,
+            limits,
+            upstreams: Upstreams::new(&definitions.services, previous.map(|previous| &previous.upstreams)),
+            // Which state of the configuration it is: the same for the same.
+            deployment_id: format!("{:08x}", crc32c::crc32c(format!("{definitions:?}").as_bytes())),
         };
-        let rest = |index| rest_of(path, &parts, below + index);
-        let route =
-            stage.routes.iter().find_map(|route| Some((route, route.key.matches(method, &parts[below..], rest)?)));
-        Found { stage: Some(stage), route, ..found }
+        let apis = definitions.apis.iter().map(|api| making.api(api)).collect::<Result<Vec<_>, _>>()?;
+        let bases = definitions.apis.iter().enumerate().filter_map(|(index, api)| Some((api.base.clone()?, index)));
+        let mut by_path: Vec<_> = bases.collect();
+        by_path.sort_by_key(|(base, _)| std::cmp::Reverse(base.len()));
+        let domains = find::domains(&definitions.domains, &apis);
+        let Making { limits, upstreams, credentials, .. } = making;
+        Ok(Self {
+            apis,
+            by_path,
+            domains,
+            upstreams,
+            rate_limit_headers: definitions.plans.headers,
+            limits,
+            credentials,
+            body_limit_bytes: config.body_limit.0,
+        })
+    }
+}
+
+/// The limits of every stage and its routes.
+fn stage_limits(definitions: &Definitions) -> Vec<StageLimits> {
+    let stages = definitions.apis.iter().flat_map(|api| api.stages.iter().map(move |stage| (api, stage)));
+    let limits = stages.map(|(api, stage)| StageLimits {
+        api: api.name.clone(),
+        stage: stage.name.clone(),
+        throttle: stage.throttle,
+        default_route_throttle: stage.route_throttle,
+        routes: api
+            .routes_of(stage)
+            .map(|route| RouteLimit { route: route.key.to_string(), throttle: route.throttle })
+            .collect(),
+    });
+    limits.collect()
+}
+
+/// What is needed while everything is being made ready.
+struct Making<'c> {
+    config: &'c Config,
+    jwt: HashMap<String, Arc<JwtAuthorizer>>,
+    cognito: HashMap<String, Arc<CognitoAuthorizer>>,
+    credentials: Option<Arc<CredentialStore>>,
+    limits: Limits,
+    upstreams: Upstreams,
+    deployment_id: String,
+}
+
+impl Making<'_> {
+    fn api(&mut self, definition: &ApiDefinition) -> Result<ServedApi, ServingError> {
+        let definitions = &self.config.definitions;
+        let api = Arc::new(Api {
+            name: definition.name.clone(),
+            id: definition.id.clone(),
+            kind: definition.kind,
+            account_id: definitions.account_id.clone(),
+            region: definitions.region.clone(),
+            unknown_route: definition.unknown_route,
+            cors: definition.cors.clone(),
+            privacy: definition.privacy.clone(),
+            binary_media_types: definition.binary_media_types.clone(),
+        });
+        let stages = definition.stages.iter().map(|stage| self.stage(&api, definition, stage));
+        let stages = stages.collect::<Result<_, _>>()?;
+        Ok(ServedApi { api, stages })
     }
 
-    /// Takes a token from each limit in its order: route, stage, account. A refused request takes none.
-    pub(crate) fn throttle(&self, stage: &Stage, route: &Route, now_ns: u64) -> Result<(), Refusal> {
-        let limits = [
-            (ThrottleScope::Route, &route.bucket),
-            (ThrottleScope::Stage, &stage.bucket),
-            (ThrottleScope::Account, &self.account),
-        ];
-        for (index, (scope, bucket)) in limits.iter().enumerate() {
-            if let Some(Err(wait_ns)) = bucket.as_ref().map(|bucket| bucket.try_take(now_ns)) {
-                limits[..index].iter().filter_map(|(_, bucket)| bucket.as_ref()).for_each(TokenBucket::give_back);
-                return Err(Refusal::throttled(*scope, wait_ns));
-            }
+    fn stage(
+        &mut self,
+        api: &Arc<Api>,
+        definition: &ApiDefinition,
+        own: &StageDefinition,
+    ) -> Result<ServedStage, ServingError> {
+        let stage = Arc::new(Stage {
+            api: Arc::clone(api),
+            name: own.name.clone(),
+            variables: own.variables.clone(),
+            deployment_id: self.deployment_id.clone(),
+        });
+        let routes = definition.routes_of(own).map(|route| {
+            let served = self.route(&stage, definition, own, route)?;
+            Ok::<_, ServingError>((&route.key, Arc::new(served)))
+        });
+        let router = Router::new(definition.kind, routes.collect::<Result<Vec<_>, _>>()?);
+        Ok(ServedStage { stage, router })
+    }
+
+    fn route(
+        &mut self,
+        stage: &Arc<Stage>,
+        api: &ApiDefinition,
+        own: &StageDefinition,
+        route: &RouteDefinition,
+    ) -> Result<Route, ServingError> {
+        let telemetry = &self.config.telemetry;
+        let slow = route.traces.slow.or(api.traces.slow).unwrap_or(telemetry.slow);
+        let limits = self.limits.route(&api.name, &own.name, &route.key.to_string());
+        Ok(Route {
+            stage: Arc::clone(stage),
+            key: route.key.clone(),
+            resource_id: resource_id(&route.key),
+            guard: self.guard(&route.auth),
+            scopes: route.scopes.clone(),
+            needs_api_key: route.needs_api_key,
+            integration: Integration::new(&route.integration, &own.variables, &mut self.upstreams)?,
+            trace_ratio: route.traces.ratio.or(api.traces.ratio).unwrap_or(telemetry.trace_ratio),
+            slow_us: u64::try_from(slow.as_micros()).unwrap_or(u64::MAX),
+            limits: limits.expect("limits are made of the same definitions"),
+        })
+    }
+
+    /// What stands before a route. The configuration names only what it defines.
+    fn guard(&self, auth: &Auth) -> Guard {
+        const DEFINED: &str = "the configuration names only authorizers that it defines";
+        match auth {
+            Auth::None => Guard::Open,
+            Auth::Iam => Guard::Iam(Arc::clone(self.credentials.as_ref().expect(DEFINED))),
+            Auth::Jwt(name) => Guard::Jwt(Arc::clone(&self.jwt[name])),
+            Auth::Cognito(name) => Guard::Cognito(Arc::clone(&self.cognito[name])),
+            Auth::Lambda(_) => unreachable!("{DEFINED}"),
         }
-        Ok(())
     }
 }
 
-impl Api {
-    fn new(definition: &ApiDefinition, keys: &Arc<Keys>, authorizers: &[Arc<JwtAuthorizer>]) -> Self {
-        let stage = |stage: &StageDefinition| {
-            let has = |only: &Option<Vec<String>>| only.as_ref().is_none_or(|only| only.contains(&stage.name));
-            let routes = definition.routes.iter().filter(|route| has(&route.stages)).map(|route| Route {
-                key: route.key.clone(),
-                guard: Guard::new(&route.auth, keys, authorizers),
-                integration: route.integration.clone(),
-                bucket: bucket(route.throttle),
-            });
-            Stage { name: stage.name.clone(), bucket: bucket(stage.throttle), routes: routes.collect() }
-        };
-        let stages = definition.stages.iter().map(stage).collect();
-        Self { name: definition.name.clone(), base: definition.base.clone(), stages }
-    }
-}
-
-fn bucket(limit: Option<Limit>) -> Option<TokenBucket> {
-    limit.map(TokenBucket::new)
+/// The id of a route's resource: the same for the same path, whatever the method.
+fn resource_id(key: &RouteKey) -> String {
+    format!("{:08x}", crc32c::crc32c(key.template.as_bytes()))
 }

@@ -5,12 +5,16 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use weir_record::Outcome;
 use weir_station::metrics::Text;
 
+use crate::connection::counts::ClientCounts;
+
 /// All of the gateway's counters, since its start.
 #[derive(Debug, Default)]
 pub struct Stats {
     received: AtomicU64,
     outcomes: [AtomicU64; Outcome::ALL.len()],
     connections: AtomicU64,
+    /// What becomes of clients' connections.
+    pub(crate) clients: ClientCounts,
     /// The access records' way to the collector.
     pub logs: SignalStats,
     /// The spans' way to the collector.
@@ -109,6 +113,7 @@ impl Stats {
             text.counter_with("weir_gateway_requests_total", help, &labels, count.load(Relaxed));
         }
         text.gauge("weir_gateway_connections", "Open connections of clients.", self.connections.load(Relaxed));
+        self.clients.render(&mut text);
         let signals = [("logs", &self.logs), ("traces", &self.traces)];
         let mut series = |name, help, value: fn(&SignalStats) -> u64| {
             for (signal, stats) in signals {

@@ -1,46 +1,45 @@
-//! Connections to the integrations: a pool for each thread, never shared, never locked.
+//! Connections to the servers behind the gateway: a pool for each thread, never shared, never locked.
 //!
-//! A connection goes back into the pool at the end of the response body. A request that meets a connection which its
-//! server has closed meanwhile is sent again on a new one, but only when nothing of it had been sent.
+//! A connection goes back into the pool at the end of the response body. Of several servers the one with the fewest
+//! requests under way (on this thread) is asked; one that failed several times in a row is left out for a while, unless
+//! all are.
+//!
+//! What always holds: a request is sent again, to the same server or another one, only when nothing of it had been sent.
+
+mod connect;
 
 use std::{
     cell::RefCell,
     collections::HashMap,
     io,
-    pin::Pin,
     rc::Rc,
-    sync::{Arc, LazyLock},
-    task::{Context, Poll},
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, Uri, header, uri::Authority};
-use http_body_util::{BodyExt, Empty, Limited};
+use http::{HeaderValue, Request, Response, uri::Authority};
 use hyper::{
     body::{Body, Incoming},
     client::conn::http1::{self, SendRequest},
 };
 use hyper_util::rt::TokioIo;
-use rustls::{ClientConfig, RootCertStore, pki_types::ServerName};
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
-    task::JoinSet,
+use tokio::task::JoinSet;
+use weir_station::{
+    tls::{ClientTls, ClientTlsConfig},
+    watched::FileFault,
 };
-use tokio_rustls::{TlsConnector, client::TlsStream};
+
+use crate::{config::definitions::ServiceDefinition, timer::Deadline};
 
 /// Idle connections kept for one server.
 const MOST_IDLE: usize = 256;
 
 /// A connection that has been idle for longer is not used again: its server may be about to close it.
 const IDLE_LIFE: Duration = Duration::from_secs(30);
-
-/// How long a key set may take to be fetched; the limit that API Gateway states.
-const FETCH_TIMEOUT: Duration = Duration::from_millis(1_500);
-
-/// The largest key set, bytes; the limit that API Gateway states.
-const MOST_FETCHED_BYTES: usize = 150_000;
 
 /// A request that got no response.
 #[derive(Debug, thiserror::Error)]
@@ -61,28 +60,72 @@ pub(crate) enum SendError {
         /// What hyper said.
         source: hyper::Error,
     },
-    /// The response is larger than it may be, or broke off.
-    #[error("the response of {0} is too large, or broke off")]
-    Body(Authority),
-    /// The response is not a success.
-    #[error("{0} answered {1}")]
-    Status(Authority, http::StatusCode),
     /// The server took too long.
     #[error("{0} did not answer in time")]
     Timeout(Authority),
-    /// The URI has no host.
-    #[error("the URI has no host")]
-    NoHost,
+    /// There is no server to ask.
+    #[error("the service has no server")]
+    NoServer,
 }
 
-/// A server: by TLS or not, and its host and port.
-type Server = (bool, Authority);
+/// The servers of an integration, of which any may answer.
+#[derive(Debug)]
+pub(crate) struct Upstream {
+    /// What the pools know it by.
+    id: u64,
+    /// What the servers are called.
+    pub authority: Authority,
+    /// The same, for `Host`.
+    pub host: HeaderValue,
+    endpoints: Vec<Authority>,
+    tls: Option<ClientTls>,
+    failures: u32,
+    ejection: Duration,
+}
+
+impl Upstream {
+    /// The servers of a service, or the one that the URI names.
+    ///
+    /// # Errors
+    /// When a file of certificates cannot be used.
+    pub(crate) fn new(
+        is_https: bool,
+        authority: Authority,
+        service: Option<&ServiceDefinition>,
+        tls: &ClientTlsConfig,
+    ) -> Result<Self, FileFault> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let endpoints = service.map_or_else(|| vec![authority.clone()], |service| service.endpoints.clone());
+        let (failures, ejection) = service.map_or((5, Duration::ZERO), |service| (service.failures, service.ejection));
+        let tls = if is_https { Some(ClientTls::open(tls, b"http/1.1")?) } else { None };
+        // An authority is made of characters that a header may have.
+        let host = HeaderValue::from_str(authority.as_str()).unwrap_or_else(|_| HeaderValue::from_static(""));
+        Ok(Self { id: NEXT.fetch_add(1, Relaxed), authority, host, endpoints, tls, failures, ejection })
+    }
+}
 
 /// One thread's connections. `B` is the body of requests.
 pub(crate) struct Pool<B> {
-    idle: RefCell<HashMap<Server, Vec<Idle<B>>>>,
+    upstreams: RefCell<HashMap<u64, Endpoints<B>, ahash::RandomState>>,
     /// Drive the connections; they end when the pool does.
     drivers: RefCell<JoinSet<()>>,
+}
+
+/// What this thread knows of an upstream's servers.
+struct Endpoints<B> {
+    upstream: Weak<Upstream>,
+    all: Vec<Endpoint<B>>,
+    /// Where looking for the one with the fewest requests begins: equals take turns.
+    turn: usize,
+}
+
+struct Endpoint<B> {
+    idle: Vec<Idle<B>>,
+    under_way: u32,
+    /// Failures in a row.
+    failures: u32,
+    /// Until when it is left out.
+    ejected_until: Option<Instant>,
 }
 
 struct Idle<B> {
@@ -90,24 +133,109 @@ struct Idle<B> {
     since: Instant,
 }
 
-/// A connection in use.
+/// A request under way to a server, and the connection that it has. When it is dropped, the request has ended.
 pub(crate) struct Lease<B> {
     pool: Rc<Pool<B>>,
-    server: Server,
-    sender: SendRequest<B>,
+    upstream: u64,
+    endpoint: usize,
+    sender: Option<SendRequest<B>>,
 }
 
 impl<B> Lease<B> {
     /// Puts the connection back; the response on it has ended.
-    pub(crate) fn give_back(self) {
-        if self.sender.is_closed() {
-            return;
+    pub(crate) fn give_back(mut self) {
+        let Some(sender) = self.sender.take().filter(|sender| !sender.is_closed()) else { return };
+        self.pool.with(self.upstream, self.endpoint, |endpoint| {
+            if endpoint.idle.len() < MOST_IDLE {
+                endpoint.idle.push(Idle { sender, since: Instant::now() });
+            }
+        });
+    }
+}
+
+impl<B> Drop for Lease<B> {
+    fn drop(&mut self) {
+        self.pool
+            .with(self.upstream, self.endpoint, |endpoint| endpoint.under_way = endpoint.under_way.saturating_sub(1));
+    }
+}
+
+impl<B> Pool<B> {
+    /// An empty pool.
+    pub(crate) fn new() -> Self {
+        Self { upstreams: RefCell::default(), drivers: RefCell::default() }
+    }
+
+    /// Forgets the servers that no configuration names any more.
+    pub(crate) fn forget_unused(&self) {
+        self.upstreams.borrow_mut().retain(|_, endpoints| endpoints.upstream.strong_count() > 0);
+    }
+
+    fn with<R>(&self, upstream: u64, endpoint: usize, work: impl FnOnce(&mut Endpoint<B>) -> R) -> Option<R> {
+        self.upstreams.borrow_mut().get_mut(&upstream)?.all.get_mut(endpoint).map(work)
+    }
+
+    /// The server to be asked: the one with the fewest requests under way among those not left out.
+    fn choose(&self, upstream: &Arc<Upstream>, tried: &[usize]) -> Option<usize> {
+        let mut upstreams = self.upstreams.borrow_mut();
+        let endpoints = upstreams.entry(upstream.id).or_insert_with(|| Endpoints {
+            upstream: Arc::downgrade(upstream),
+            all: upstream.endpoints.iter().map(|_| Endpoint::new()).collect(),
+            turn: 0,
+        });
+        let chosen =
+            if let [_] = &endpoints.all[..] { tried.is_empty().then_some(0) } else { endpoints.fewest(tried) }?;
+        endpoints.all[chosen].under_way += 1;
+        Some(chosen)
+    }
+
+    fn failed(&self, upstream: &Upstream, endpoint: usize) {
+        self.with(upstream.id, endpoint, |own| {
+            own.failures += 1;
+            if own.failures >= upstream.failures && upstream.endpoints.len() > 1 {
+                own.failures = 0;
+                own.ejected_until = Some(Instant::now() + upstream.ejection);
+                let server = &upstream.endpoints[endpoint];
+                tracing::warn!(%server, service = %upstream.authority, for_ms = upstream.ejection.as_millis(), "server left out");
+            }
+        });
+    }
+
+    fn succeeded(&self, upstream: &Upstream, endpoint: usize) {
+        if upstream.endpoints.len() > 1 {
+            self.with(upstream.id, endpoint, |own| (own.failures, own.ejected_until) = (0, None));
         }
-        let mut idle = self.pool.idle.borrow_mut();
-        let idle = idle.entry(self.server).or_default();
-        if idle.len() < MOST_IDLE {
-            idle.push(Idle { sender: self.sender, since: Instant::now() });
-        }
+    }
+
+    /// The connection that was used last: the likeliest to be open still.
+    fn take_idle(&self, upstream: u64, endpoint: usize) -> Option<SendRequest<B>> {
+        self.with(upstream, endpoint, |endpoint| {
+            while let Some(Idle { sender, since }) = endpoint.idle.pop() {
+                if !sender.is_closed() && since.elapsed() < IDLE_LIFE {
+                    return Some(sender);
+                }
+            }
+            None
+        })?
+    }
+}
+
+impl<B> Endpoint<B> {
+    fn new() -> Self {
+        Self { idle: Vec::new(), under_way: 0, failures: 0, ejected_until: None }
+    }
+}
+
+impl<B> Endpoints<B> {
+    fn fewest(&mut self, tried: &[usize]) -> Option<usize> {
+        let now = Instant::now();
+        let count = self.all.len();
+        self.turn = (self.turn + 1) % count;
+        let untried = |index: &usize| !tried.contains(index);
+        let in_turn = || (0..count).map(|step| (self.turn + step) % count).filter(untried);
+        let is_in = |index: &usize| self.all[*index].ejected_until.is_none_or(|until| until <= now);
+        let chosen = in_turn().filter(is_in).min_by_key(|index| self.all[*index].under_way);
+        chosen.or_else(|| in_turn().min_by_key(|index| self.all[*index].under_way))
     }
 }
 
@@ -116,152 +244,85 @@ where
     B: Body<Data = Bytes> + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    /// An empty pool.
-    pub(crate) fn new() -> Self {
-        Self { idle: RefCell::default(), drivers: RefCell::default() }
-    }
-
-    /// Sends a request and waits for the head of the response. Runs within a `LocalSet`.
+    /// Sends a request and waits for the head of the response until the deadline. Runs within a `LocalSet`.
     pub(crate) async fn send(
         self: &Rc<Self>,
-        is_https: bool,
-        authority: &Authority,
+        upstream: &Arc<Upstream>,
         mut request: Request<B>,
+        mut deadline: Deadline,
     ) -> Result<(Response<Incoming>, Lease<B>), SendError> {
-        let server = (is_https, authority.clone());
-        while let Some(mut sender) = self.take_idle(&server) {
-            if sender.ready().await.is_err() {
+        let mut tried = Vec::new();
+        let mut failure = None;
+        while let Some(endpoint) = self.choose(upstream, &tried) {
+            let mut lease = Lease { pool: Rc::clone(self), upstream: upstream.id, endpoint, sender: None };
+            let sent = tokio::select! {
+                sent = self.send_to(upstream, endpoint, request, &mut lease) => sent,
+                () = &mut deadline => Err((SendError::Timeout(upstream.endpoints[endpoint].clone()), None)),
+            };
+            match sent {
+                Ok(response) => {
+                    self.succeeded(upstream, endpoint);
+                    return Ok((response, lease));
+                }
+                Err((error, unsent)) => {
+                    self.failed(upstream, endpoint);
+                    let Some(unsent) = unsent else { return Err(error) };
+                    request = unsent;
+                    failure = Some(error);
+                    tried.push(endpoint);
+                }
+            }
+        }
+        Err(failure.unwrap_or(SendError::NoServer))
+    }
+
+    /// Sends a request to one server. What was not sent at all comes back with the error.
+    async fn send_to(
+        &self,
+        upstream: &Upstream,
+        endpoint: usize,
+        mut request: Request<B>,
+        lease: &mut Lease<B>,
+    ) -> Result<Response<Incoming>, (SendError, Option<Request<B>>)> {
+        let authority = &upstream.endpoints[endpoint];
+        let http = |source| SendError::Http { authority: authority.clone(), source };
+        loop {
+            let (mut sender, is_new) = match self.take_idle(upstream.id, endpoint) {
+                Some(sender) => (sender, false),
+                None => match self.connect(upstream, authority).await {
+                    Ok(sender) => (sender, true),
+                    Err(error) => return Err((error, Some(request))),
+                },
+            };
+            if !is_new && sender.ready().await.is_err() {
                 continue;
             }
             match sender.try_send_request(request).await {
-                Ok(response) => return Ok((response, Lease { pool: Rc::clone(self), server, sender })),
+                Ok(response) => {
+                    lease.sender = Some(sender);
+                    return Ok(response);
+                }
                 Err(mut error) => match error.take_message() {
-                    Some(unsent) => request = unsent,
-                    None => return Err(SendError::Http { authority: authority.clone(), source: error.into_error() }),
+                    // The server closed an idle connection at this moment; a new one has not been idle.
+                    Some(unsent) if !is_new => request = unsent,
+                    unsent => return Err((http(error.into_error()), unsent)),
                 },
             }
         }
-        let mut sender = self.connect(is_https, authority).await?;
-        let response = sender.send_request(request).await;
-        let response = response.map_err(|source| SendError::Http { authority: authority.clone(), source })?;
-        Ok((response, Lease { pool: Rc::clone(self), server, sender }))
     }
 
-    /// The connection that was used last: the likeliest to be open still.
-    fn take_idle(&self, server: &Server) -> Option<SendRequest<B>> {
-        let mut idle = self.idle.borrow_mut();
-        let idle = idle.get_mut(server)?;
-        while let Some(Idle { sender, since }) = idle.pop() {
-            if !sender.is_closed() && since.elapsed() < IDLE_LIFE {
-                return Some(sender);
-            }
-        }
-        None
-    }
-
-    async fn connect(&self, is_https: bool, authority: &Authority) -> Result<SendRequest<B>, SendError> {
-        let stream = connect(is_https, authority).await?;
+    async fn connect(&self, upstream: &Upstream, authority: &Authority) -> Result<SendRequest<B>, SendError> {
+        let stream = connect::open(upstream.tls.as_ref(), &upstream.authority, authority).await?;
         let handshake = http1::handshake(TokioIo::new(stream)).await;
         let (sender, connection) =
             handshake.map_err(|source| SendError::Http { authority: authority.clone(), source })?;
         let mut drivers = self.drivers.borrow_mut();
         while drivers.try_join_next().is_some() {}
         drivers.spawn_local(async move {
-            if let Err(error) = connection.await {
+            if let Err(error) = connection.with_upgrades().await {
                 tracing::debug!(%error, "connection to an integration ended");
             }
         });
         Ok(sender)
-    }
-}
-
-/// A stream to a server.
-enum Stream {
-    Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
-}
-
-async fn connect(is_https: bool, authority: &Authority) -> Result<Stream, SendError> {
-    let failed = |source| SendError::Connect { authority: authority.clone(), source };
-    let port = authority.port_u16().unwrap_or(if is_https { 443 } else { 80 });
-    // An IPv6 address stands in brackets in a URI, and without them everywhere else.
-    let host = authority.host().trim_start_matches('[').trim_end_matches(']');
-    let stream = TcpStream::connect((host, port)).await.map_err(failed)?;
-    stream.set_nodelay(true).map_err(failed)?;
-    if !is_https {
-        return Ok(Stream::Plain(stream));
-    }
-    let name = ServerName::try_from(host.to_owned()).map_err(|error| failed(io::Error::other(error)))?;
-    let stream = tls().connect(name, stream).await.map_err(failed)?;
-    Ok(Stream::Tls(Box::new(stream)))
-}
-
-fn tls() -> TlsConnector {
-    static CONFIG: LazyLock<Arc<ClientConfig>> = LazyLock::new(|| {
-        let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
-        Arc::new(ClientConfig::builder().with_root_certificates(roots).with_no_client_auth())
-    });
-    TlsConnector::from(Arc::clone(&CONFIG))
-}
-
-/// Fetches a small document, on a connection of its own.
-pub(crate) async fn fetch(uri: &Uri) -> Result<Bytes, SendError> {
-    let authority = uri.authority().ok_or(SendError::NoHost)?.clone();
-    let work = async {
-        let http = |source| SendError::Http { authority: authority.clone(), source };
-        let stream = connect(uri.scheme_str() == Some("https"), &authority).await?;
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(http)?;
-        let mut request = Request::new(Empty::<Bytes>::new());
-        *request.uri_mut() =
-            uri.path_and_query().map_or("/", |path| path.as_str()).parse().map_err(|_| SendError::NoHost)?;
-        let host = HeaderValue::from_str(authority.as_str()).map_err(|_| SendError::NoHost)?;
-        request.headers_mut().insert(header::HOST, host);
-        let exchange = async {
-            let response = sender.send_request(request).await.map_err(http)?;
-            if !response.status().is_success() {
-                return Err(SendError::Status(authority.clone(), response.status()));
-            }
-            let body = Limited::new(response.into_body(), MOST_FETCHED_BYTES).collect().await;
-            Ok(body.map_err(|_| SendError::Body(authority.clone()))?.to_bytes())
-        };
-        tokio::pin!(exchange);
-        // The connection moves the exchange on; it may end first, when the server closes it after its answer.
-        tokio::select! {
-            answer = &mut exchange => answer,
-            _ = connection => exchange.await,
-        }
-    };
-    tokio::time::timeout(FETCH_TIMEOUT, work).await.unwrap_or_else(|_| Err(SendError::Timeout(authority.clone())))
-}
-
-impl AsyncRead for Stream {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
-            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
-        }
-    }
-}
-
-impl AsyncWrite for Stream {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
-            Self::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
-            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
-        }
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
-            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
-        }
     }
 }

@@ -4,8 +4,11 @@
 //! its user is done around it: the check that the table is ours, the position of every writer, the retry
 //! ([`table`](crate::table)). Its calls block and need a multi-threaded runtime, so each runs on a blocking thread.
 //!
-//! What always holds: a [`State`] is of a table with exactly our columns and with no feature that would change how its
-//! files are to be read.
+//! What always holds: a [`State`] is of a table with our columns, at most without some that an older version did not
+//! have, and with no feature that would change how its files are to be read.
+
+mod change;
+mod columns;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -17,7 +20,8 @@ use arrow::{
     array::{Array, ArrayRef, AsArray, RecordBatch, StringArray},
     datatypes::Int64Type,
 };
-use chrono::{DateTime, Utc};
+pub(crate) use change::{Advance, Attempt, Change, Kind};
+use columns::{Mismatch, lacking, mismatch};
 use delta_kernel::{
     EngineData, KernelError, KernelResult, Snapshot, SnapshotRef,
     actions::{LOG_REMOVE_SCHEMA, LOG_TXN_SCHEMA},
@@ -30,7 +34,8 @@ use delta_kernel::{
     snapshot::IncrementalReplay,
     table_features::ColumnMappingMode,
     transaction::{
-        CommitResult, UpdateTableOperation, WriteState, create_table::create_table, data_layout::DataLayout,
+        CommitResult, UpdateTableOperation, UpdateTableTransactionBuilder, WriteState, create_table::create_table,
+        data_layout::DataLayout,
     },
 };
 use delta_kernel_default_engine::{DefaultEngine, executor::tokio::TokioMultiThreadExecutor};
@@ -38,7 +43,7 @@ use object_store::path::Path;
 use tokio::sync::Semaphore;
 use url::Url;
 
-use crate::{PARTITION_COLUMN, ReadError, Table, Writer, damage, snapshot::key_of_life, store::reason_of_kernel};
+use crate::{PARTITION_COLUMN, ReadError, Table, damage, snapshot::key_of_life, store::reason_of_kernel};
 
 /// How the kernel reaches the store.
 pub(crate) type Engine = DefaultEngine<TokioMultiThreadExecutor>;
@@ -73,68 +78,6 @@ impl State {
     pub(crate) fn life(&self, writer: &str) -> Option<i64> {
         self.positions.get(&key_of_life(writer)).copied()
     }
-}
-
-/// What one commit does to a table.
-#[derive(Clone, Debug)]
-pub(crate) struct Change {
-    pub(crate) kind: Kind,
-    /// `add` actions of files that become live.
-    pub(crate) added: Vec<RecordBatch>,
-    /// Files that are live no longer. All of them must be when the commit is made.
-    pub(crate) removed: Arc<HashSet<Path>>,
-    /// Who has come how far by it.
-    pub(crate) advance: Option<Advance>,
-    /// When its files were stored at the earliest: maintenance deletes files that no commit names after a day.
-    pub(crate) since: DateTime<Utc>,
-}
-
-/// How far a writer comes by a change.
-#[derive(Clone, Debug)]
-pub(crate) struct Advance {
-    pub(crate) writer: Writer,
-    /// Where the writer must have been, if it says so; 0 where it has committed nothing.
-    pub(crate) after: Option<i64>,
-    pub(crate) to: i64,
-}
-
-impl Advance {
-    /// Whether the writer has come so far before, be it by an attempt whose answer was lost. What another life of it has
-    /// committed is not this one's, unless it began behind that.
-    pub(crate) fn is_made(&self, state: &State) -> bool {
-        let Writer { id, life } = &self.writer;
-        let is_ours = life.is_none_or(|life| state.life(id) == Some(life)) || self.after >= Some(self.to);
-        state.position(id) >= Some(self.to) && is_ours
-    }
-
-    /// What the log keeps of it.
-    fn transactions(&self) -> impl Iterator<Item = (String, i64)> {
-        let Writer { id, life } = &self.writer;
-        std::iter::once((id.clone(), self.to)).chain(life.map(|life| (key_of_life(id), life)))
-    }
-}
-
-/// Why files come or go; the log names it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
-    /// New rows.
-    Append,
-    /// The same rows in other files, so that a reader of changes has nothing to do.
-    Rearrange,
-    /// Rows that are not kept any longer.
-    Remove,
-}
-
-/// What became of one attempt to commit.
-pub(crate) enum Attempt {
-    Committed {
-        state: State,
-        commits_since_checkpoint: u64,
-    },
-    /// Another commit took the version.
-    Conflicted,
-    /// Files that were to be removed are not live any more: another has removed them, or this very change is made.
-    Gone,
 }
 
 /// The log of a table.
@@ -206,7 +149,12 @@ impl DeltaLog {
         self.check(state.await?)
     }
 
-    /// What is needed to write data files: the same for every version of the table.
+    /// Whether a table, which an older version made, lacks columns of ours.
+    pub(crate) fn lacks_columns(&self, state: &State) -> bool {
+        !lacking(&self.columns, &state.snapshot.schema()).is_empty()
+    }
+
+    /// What is needed to write data files: the same for every version of a table that has all columns.
     pub(crate) async fn write_state(&self, state: &State) -> Result<Arc<WriteState>, ReadError> {
         let snapshot = Arc::clone(&state.snapshot);
         self.blocking(move |log| {
@@ -229,6 +177,7 @@ impl DeltaLog {
                 Kind::Append => (UpdateTableOperation::Write, true),
                 Kind::Rearrange => (UpdateTableOperation::Optimize, false),
                 Kind::Remove => (UpdateTableOperation::Delete, true),
+                Kind::Widen => (UpdateTableOperation::AlterTable, false),
             };
             let mut builder = Arc::clone(&on.snapshot).update_table(operation, ENGINE_INFO, is_data_change);
             for (key, number) in change.advance.iter().flat_map(Advance::transactions) {
@@ -236,6 +185,14 @@ impl DeltaLog {
             }
             if change.kind == Kind::Append && !change.added.is_empty() {
                 builder = builder.with_blind_append();
+            }
+            if change.kind == Kind::Widen {
+                let lacking = lacking(&log.columns, &on.snapshot.schema());
+                if lacking.is_empty() {
+                    return Ok(Attempt::Gone);
+                }
+                // They go behind the others, whatever their place among ours: readers go by the names.
+                builder = lacking.into_iter().fold(builder, UpdateTableTransactionBuilder::add_column);
             }
             let mut transaction = builder.build(engine, Box::new(FileSystemCommitter::new()))?;
             if !change.removed.is_empty() {
@@ -421,33 +378,13 @@ impl DeltaLog {
             return Err(ReadError::Feature { table: self.table, url: self.url.clone(), feature });
         }
         let partitions = configuration.logical_partition_columns();
-        let difference = difference(&self.columns, &state.snapshot.schema())
-            .or_else(|| (partitions != [PARTITION_COLUMN]).then(|| format!("it is partitioned by {partitions:?}")));
-        match difference {
-            Some(difference) => Err(ReadError::Schema { table: self.table, url: self.url.clone(), difference }),
+        let (table, url) = (self.table, self.url.clone());
+        let foreign = |difference| Err(ReadError::Schema { table, url: url.clone(), difference });
+        match mismatch(table, &self.columns, &state.snapshot.schema()) {
+            Some(Mismatch::Foreign(difference)) => foreign(difference),
+            _ if partitions != [PARTITION_COLUMN] => foreign(format!("it is partitioned by {partitions:?}")),
+            Some(Mismatch::Newer(column)) => Err(ReadError::Newer { table, url, column }),
             None => Ok(state),
-        }
-    }
-}
-
-/// The first difference between the columns that a table should have and those that it has.
-fn difference(expected: &StructType, actual: &StructType) -> Option<String> {
-    let (mut expected, mut actual) = (expected.fields(), actual.fields());
-    loop {
-        match (expected.next(), actual.next()) {
-            (None, None) => return None,
-            (Some(missing), None) => return Some(format!("it has no column {:?}", missing.name())),
-            (None, Some(unknown)) => return Some(format!("it has an unknown column {:?}", unknown.name())),
-            (Some(ours), Some(theirs)) if ours != theirs => {
-                return Some(format!(
-                    "it has the column {:?} ({}) where {:?} ({}) belongs",
-                    theirs.name(),
-                    theirs.data_type(),
-                    ours.name(),
-                    ours.data_type()
-                ));
-            }
-            _ => {}
         }
     }
 }

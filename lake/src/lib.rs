@@ -19,6 +19,7 @@ mod lake;
 pub mod ledger;
 pub mod maintain;
 pub mod metrics;
+mod older;
 mod order;
 pub mod pending;
 mod places;
@@ -32,6 +33,7 @@ mod table;
 pub mod verify;
 
 pub use lake::{Lake, StoreProbe};
+pub use older::UnfitRows;
 pub use schema::{PARTITION_COLUMN, Table};
 pub use sketch::{HIGHEST_LATENCY_US, LOWEST_LATENCY_US, Sketch, SketchError};
 pub use snapshot::{LiveFile, LiveFiles, TableSnapshot};

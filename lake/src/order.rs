@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use arrow::{
     array::{ArrayRef, RecordBatch},
+    datatypes::Schema,
     error::ArrowError,
     row::{RowConverter, Rows, SortField},
 };
@@ -34,10 +35,11 @@ impl Order {
     }
 }
 
-/// The same order as a Parquet file declares it. Only what declares it is taken for being in it.
-pub(crate) fn sorting_columns(table: Table) -> Vec<SortingColumn> {
+/// The same order as a Parquet file of these columns declares it. Only what declares it is taken for being in it.
+pub(crate) fn sorting_columns(table: Table, of_file: &Schema) -> Vec<SortingColumn> {
     let sorting = |column| SortingColumn { column_idx: column, descending: false, nulls_first: true };
-    columns(table).into_iter().filter_map(|column| i32::try_from(column).ok()).map(sorting).collect()
+    let places = table.order().iter().filter_map(|name| of_file.index_of(name).ok());
+    places.filter_map(|place| i32::try_from(place).ok()).map(sorting).collect()
 }
 
 /// Where the order's columns stand. Only columns before the first nested one are in it: so this is also where they stand

@@ -4,7 +4,7 @@
 //! bytes, little endian) and that many bytes of an Arrow IPC stream; none for a table without rows.
 //!
 //! What always holds: what was encoded decodes to the same rows; any other bytes are an error, or rows that have the
-//! columns of their table (I10). Every length is checked, and nothing is trusted to be what it says.
+//! columns of their table (I10); what a collector of an older version lacks is filled in. Every length is checked, and nothing is trusted to be what it says.
 
 use std::panic::catch_unwind;
 
@@ -15,7 +15,7 @@ use arrow::{
     ipc::{reader::StreamDecoder, writer::StreamWriter},
 };
 
-use crate::Table;
+use crate::{Table, UnfitRows};
 
 /// Bytes that are no rows of ours.
 #[derive(Debug, thiserror::Error)]
@@ -39,9 +39,9 @@ pub enum UnreadableRows {
         /// What there is.
         follow: usize,
     },
-    /// Columns that the table does not have.
-    #[error("the columns of {} are not ours: collector and query differ in version", .0.name())]
-    OtherColumns(Table),
+    /// Columns that the table does not have, or too few.
+    #[error("the columns of {} are not ours: {}; the collector's version is newer, or it is no collector", .0.name(), .1)]
+    OtherColumns(Table, UnfitRows),
     /// Bytes that are no Arrow IPC stream.
     #[error(transparent)]
     Arrow(#[from] ArrowError),
@@ -106,17 +106,14 @@ fn read_rows(table: Table, stream: &[u8]) -> Result<Vec<RecordBatch>, Unreadable
 
 fn read_stream(table: Table, stream: &[u8]) -> Result<Vec<RecordBatch>, UnreadableRows> {
     // This reader makes room for what is there, and not for what a message says will come.
+    let unfit = |unfit| UnreadableRows::OtherColumns(table, unfit);
     let (mut reader, mut rest, mut rows) = (StreamDecoder::new(), Buffer::from(stream), Vec::new());
-    let is_ours = |reader: &StreamDecoder| reader.schema().is_some_and(|own| own.fields() == table.schema().fields());
     while let Some(batch) = reader.decode(&mut rest)? {
-        if !is_ours(&reader) {
-            break;
-        }
-        rows.push(batch);
+        rows.push(table.conform(&batch).map_err(unfit)?);
     }
-    if !is_ours(&reader) {
-        return Err(UnreadableRows::OtherColumns(table));
-    }
+    // Also where no rows follow.
+    let columns = reader.schema().ok_or(UnreadableRows::Malformed(table))?;
+    table.conform(&RecordBatch::new_empty(columns)).map_err(unfit)?;
     reader.finish()?;
     Ok(rows)
 }
@@ -146,7 +143,7 @@ mod tests {
         assert!(matches!(decode(&encode(&one).unwrap()), Err(UnreadableRows::OutOfOrder(Table::Requests))));
         let mut encoded = encode(&tables()).unwrap();
         encoded[9] = Table::Metrics as u8;
-        assert!(matches!(decode(&encoded), Err(UnreadableRows::OtherColumns(Table::Metrics))));
+        assert!(matches!(decode(&encoded), Err(UnreadableRows::OtherColumns(Table::Metrics, _))));
     }
 
     #[test]

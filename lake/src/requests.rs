@@ -36,6 +36,7 @@ pub struct RequestsBuilder {
     canary: BooleanBuilder,
     trace_id: StringBuilder,
     span_id: StringBuilder,
+    trace_kept: BooleanBuilder,
     attributes: MapBuilder<StringBuilder, StringBuilder>,
 }
 
@@ -62,6 +63,7 @@ impl RequestsBuilder {
             canary: BooleanBuilder::with_capacity(expected),
             trace_id: StringBuilder::with_capacity(expected, 32 * expected),
             span_id: StringBuilder::with_capacity(expected, 16 * expected),
+            trace_kept: BooleanBuilder::with_capacity(expected),
             attributes: map_builder(expected),
         }
     }
@@ -111,6 +113,7 @@ impl RequestsBuilder {
         self.canary.append_value(record.canary);
         append_id(&mut self.trace_id, record.trace_id.as_ref().map(|id| id.as_bytes().as_slice()));
         append_id(&mut self.span_id, record.span_id.as_ref().map(|id| id.as_bytes().as_slice()));
+        self.trace_kept.append_option(record.trace_kept);
         for (key, value) in &record.attributes {
             self.attributes.keys().append_value(key);
             self.attributes.values().append_value(value);
@@ -172,6 +175,7 @@ impl RequestsBuilder {
                 Arc::new(self.canary.finish()),
                 text_column(&mut self.trace_id),
                 text_column(&mut self.span_id),
+                Arc::new(self.trace_kept.finish()),
                 error,
                 Arc::new(self.attributes.finish()),
                 texts(repeat_n(source, records)),
@@ -204,6 +208,7 @@ mod tests {
             latency_us: u64::MAX,
             integration_latency_us: Some(7),
             trace_id: TraceId::from_slice(&[1; 16]),
+            trace_kept: Some(false),
             attributes: [("k".to_owned(), "v".to_owned())].into(),
             ..AccessRecord::default()
         };
@@ -214,6 +219,8 @@ mod tests {
         assert_eq!(text("trace_id"), "01".repeat(16));
         assert_eq!((number("latency_us"), number("integration_latency_us")), (i64::MAX, 7));
         assert!(batch.column_by_name("trace_id").unwrap().is_null(1));
+        let kept: Vec<_> = batch.column_by_name("trace_kept").unwrap().as_boolean().iter().collect();
+        assert_eq!(kept, [Some(false), None]);
         assert_eq!(batch.column_by_name("attributes").unwrap().as_map().value(0).len(), 1);
     }
 

@@ -1,5 +1,8 @@
 //! The tables and their columns. The one place that names a column and its type; rows, files and commits follow it.
 //!
+//! A column that comes later may stand anywhere: a table that lacks it gets it, and files that lack it are read as
+//! [`older`](crate::older) says. None goes, and none changes its type.
+//!
 //! What always holds: every column is nullable and of a type that Delta knows, so that the tables need no table
 //! feature and every Delta reader can read them. Times are microseconds, UTC; ids are hexadecimal text.
 
@@ -141,9 +144,10 @@ fn requests() -> Vec<Field> {
         text("api_key_id"),
         text("usage_plan"),
         text("cache"),
-        Field::new("canary", DataType::Boolean, true),
+        boolean("canary"),
         text("trace_id"),
         text("span_id"),
+        boolean("trace_kept"),
         text("error_message"),
         attributes("attributes"),
         text("source"),
@@ -207,6 +211,10 @@ fn int(name: &str) -> Field {
 
 fn bigint(name: &str) -> Field {
     Field::new(name, DataType::Int64, true)
+}
+
+fn boolean(name: &str) -> Field {
+    Field::new(name, DataType::Boolean, true)
 }
 
 fn sketch(name: &str) -> Field {

@@ -12,6 +12,7 @@ use arrow::array::RecordBatch;
 use chrono::Utc;
 use delta_kernel::transaction::WriteState;
 use object_store::{ObjectStore, path::Path};
+use tokio::sync::OnceCell;
 use url::Url;
 use weir_station::{background::Background, crash_point};
 
@@ -140,6 +141,20 @@ pub enum ReadError {
         /// The first difference.
         difference: String,
     },
+    /// The table has a column that we do not know, beside all of ours.
+    #[error(
+        "the table {url} has the column {column:?}, which Weir {} does not know: a newer version of Weir has written \
+         there, or another program; use that version, or name another location",
+        env!("CARGO_PKG_VERSION")
+    )]
+    Newer {
+        /// The table.
+        table: Table,
+        /// Where it is.
+        url: Url,
+        /// The first column that is not known.
+        column: String,
+    },
     /// Another writer switched on a feature of Delta that changes how the files are to be read.
     #[error("the table {url} needs the Delta feature {feature}, which another writer switched on; Weir cannot read it")]
     Feature {
@@ -164,7 +179,8 @@ impl ReadError {
 pub struct LakeTable {
     pub(crate) log: DeltaLog,
     store: Arc<dyn ObjectStore>,
-    pub(crate) write_state: Arc<WriteState>,
+    /// What is needed to write files, once the table has all columns.
+    write_state: OnceCell<Arc<WriteState>>,
     /// The newest state that is known.
     newest: Mutex<State>,
     /// Where rows become files.
@@ -192,10 +208,24 @@ impl LakeTable {
                 Err(failed) => log.open().await.map_err(|_| failed)?,
             }
         };
-        let write_state = log.write_state(&state).await?;
         let background = Background::new(&format!("weir-{}", log.table.name()));
         let (newest, listed) = (Mutex::new(state), tokio::sync::Mutex::new(None));
-        Ok(Self { log, store, write_state, newest, background, listed })
+        Ok(Self { log, store, write_state: OnceCell::new(), newest, background, listed })
+    }
+
+    /// What is needed to write files. The first to write into a table that an older version made adds the columns that it
+    /// lacks; whoever only reads leaves it as it is.
+    pub(crate) async fn write_state(&self) -> Result<Arc<WriteState>, CommitError> {
+        let prepared = self.write_state.get_or_try_init(async || {
+            if self.log.lacks_columns(&self.newest())
+                && let Committed::Now { version } = self.commit(&Change::widening()).await?
+            {
+                let table = self.table().name();
+                tracing::info!(table, version, "the table of an older version has got the columns of this one");
+            }
+            self.log.write_state(&self.newest()).await.map_err(CommitError::Table)
+        });
+        prepared.await.cloned()
     }
 
     /// Which table this is.
@@ -333,7 +363,10 @@ impl LakeTable {
     }
 
     async fn encode(&self, rows: &[RecordBatch]) -> Result<Vec<DataFile>, CommitError> {
-        let (table, state, rows) = (self.table(), Arc::clone(&self.write_state), rows.to_vec());
+        if rows.iter().all(|batch| batch.num_rows() == 0) {
+            return Ok(Vec::new());
+        }
+        let (table, state, rows) = (self.table(), self.write_state().await?, rows.to_vec());
         let wrong = |reason: String| CommitError::Rows { table, reason };
         self.background
             .run(move || file::encode(table, &state, &rows))

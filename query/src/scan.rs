@@ -4,7 +4,11 @@
 //! and pages by the file's own. The newest files come first, because most questions are about now, and a statement that
 //! needs only the newest rows can then skip the others while it runs.
 
-use std::{cmp::Reverse, collections::HashSet, sync::Arc};
+use std::{
+    cmp::Reverse,
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use arrow::{
     array::{Array, ArrayRef, AsArray, BooleanArray},
@@ -22,6 +26,10 @@ use datafusion::{
     },
     execution::object_store::ObjectStoreUrl,
     physical_expr::PhysicalExpr,
+    physical_expr_adapter::{
+        DefaultPhysicalExprAdapterFactory, PhysicalExprAdapter, PhysicalExprAdapterFactory,
+        replace_columns_with_literals,
+    },
     physical_optimizer::pruning::PruningPredicateBuilder,
     physical_plan::ExecutionPlan,
 };
@@ -39,6 +47,7 @@ pub(crate) const TIME: &str = "time";
 
 /// The live files of a table, to be scanned.
 pub(crate) struct FileScan<'a> {
+    table: Table,
     files: &'a LiveFiles,
     store: &'a Arc<dyn ObjectStore>,
     columns: TableSchema,
@@ -48,7 +57,7 @@ impl<'a> FileScan<'a> {
     pub(crate) fn new(table: Table, files: &'a LiveFiles, store: &'a Arc<dyn ObjectStore>) -> Self {
         let date = Arc::new(Field::new(PARTITION_COLUMN, DataType::Date32, true));
         let columns = TableSchema::builder(table.schema()).with_table_partition_cols(vec![date]).build();
-        Self { files, store, columns }
+        Self { table, files, store, columns }
     }
 
     /// The columns in the order that DataFusion keeps: those of the files, then the partition column.
@@ -85,6 +94,7 @@ impl<'a> FileScan<'a> {
             .with_file_groups(self.groups(kept, session.config().target_partitions()))
             .with_projection_indices(Some(projection))?
             .with_limit(limit)
+            .with_expr_adapter(Some(Arc::new(OlderFiles(self.table))))
             .build();
         Ok(Some(DataSourceExec::from_data_source(scan)))
     }
@@ -180,6 +190,33 @@ impl PruningStatistics for FileStatistics<'_> {
 
     fn contained(&self, _column: &Column, _values: &HashSet<ScalarValue>) -> Option<BooleanArray> {
         None
+    }
+}
+
+/// What stands in a column that a file of an older version lacks: 0 where it counts, else null.
+#[derive(Debug)]
+struct OlderFiles(Table);
+
+impl PhysicalExprAdapterFactory for OlderFiles {
+    fn create(&self, table: SchemaRef, file: SchemaRef) -> Result<Arc<dyn PhysicalExprAdapter>> {
+        let lacked = table.fields().iter().filter(|column| file.field_with_name(column.name()).is_err());
+        let counts = lacked.filter(|column| self.0.counts(column));
+        let zeros = counts.map(|column| (column.name().clone(), ScalarValue::Int64(Some(0)))).collect();
+        Ok(Arc::new(OlderFile { zeros, nulls: DefaultPhysicalExprAdapterFactory.create(table, file)? }))
+    }
+}
+
+/// The columns that one file lacks.
+#[derive(Debug)]
+struct OlderFile {
+    zeros: HashMap<String, ScalarValue>,
+    /// Sees to all others, and to those that are there.
+    nulls: Arc<dyn PhysicalExprAdapter>,
+}
+
+impl PhysicalExprAdapter for OlderFile {
+    fn rewrite(&self, expression: Arc<dyn PhysicalExpr>) -> Result<Arc<dyn PhysicalExpr>> {
+        self.nulls.rewrite(replace_columns_with_literals(expression, &self.zeros)?)
     }
 }
 

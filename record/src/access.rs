@@ -65,6 +65,8 @@ pub struct AccessRecord {
     pub trace_id: Option<TraceId>,
     /// The gateway's server span in that trace.
     pub span_id: Option<SpanId>,
+    /// Whether the trace's spans were kept; none when the sender did not say.
+    pub trace_kept: Option<bool>,
     /// What went wrong, in words, for the operator.
     pub error_message: Option<String>,
     /// Whatever else the sender said.

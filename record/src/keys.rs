@@ -34,6 +34,10 @@ pub const ELSEWHERE_DROPPED: &str = "weir.elsewhere.dropped";
 pub const HTTP_ROUTE: &str = "http.route";
 /// Request method.
 pub const HTTP_METHOD: &str = "http.request.method";
+/// Scheme of the request: `http`, `https`.
+pub const URL_SCHEME: &str = "url.scheme";
+/// Port of the server that was asked.
+pub const SERVER_PORT: &str = "server.port";
 /// Path without the query string.
 pub const URL_PATH: &str = "url.path";
 /// HTTP version.
@@ -88,6 +92,8 @@ pub const USAGE_PLAN: &str = "gateway.usage_plan";
 pub const CACHE: &str = "gateway.cache";
 /// Whether a canary served the request.
 pub const CANARY: &str = "gateway.canary";
+/// Whether the spans of the request's trace were kept.
+pub const TRACE_KEPT: &str = "gateway.trace.kept";
 
 // Where decoding puts what a log record says beside its attributes.
 /// Event name of a log record that is not an access record.

@@ -45,6 +45,7 @@ pub fn json(record: &AccessRecord) -> String {
     put("canary", record.canary.then_some(true).into());
     put("trace_id", record.trace_id.map(|id| id.to_string()).into());
     put("span_id", record.span_id.map(|id| id.to_string()).into());
+    put("trace_kept", record.trace_kept.into());
     put("error_message", record.error_message.as_deref().into());
     if !record.attributes.is_empty() {
         let attributes = record.attributes.iter().map(|(key, value)| (key.clone(), value.as_str().into()));
@@ -75,6 +76,7 @@ mod tests {
             status: Some(429),
             outcome: Outcome::Throttled,
             throttle_scope: Some(ThrottleScope::Route),
+            trace_kept: Some(false),
             latency_us: 120,
             authorizer_latency_us: Some(20),
             ..Default::default()
@@ -82,7 +84,7 @@ mod tests {
         let expected = concat!(
             r#"{"api":"shop","authorizer_latency_us":20,"gateway_latency_us":100,"latency_us":120,"method":"GET","#,
             r#""outcome":"throttled","path":"/a \"b\"\n","request_bytes":0,"request_id":"r1","response_bytes":0,"#,
-            r#""status":429,"throttle_scope":"route","time":"2023-11-14T22:13:20.000001Z"}"#,
+            r#""status":429,"throttle_scope":"route","time":"2023-11-14T22:13:20.000001Z","trace_kept":false}"#,
         );
         assert_eq!(json(&record), expected);
     }

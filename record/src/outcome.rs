@@ -80,7 +80,7 @@ names! {
         BadRequestParameters = "bad_request_parameters",
         /// The request is larger than allowed (413).
         RequestTooLarge = "request_too_large",
-        /// No API, stage or route matched (404).
+        /// No API, stage or route matched (404, or 403 where a REST API says so).
         NotFound = "not_found",
         /// The integration did not answer in time (504).
         IntegrationTimeout = "integration_timeout",
@@ -92,6 +92,26 @@ names! {
         ConfigurationError = "configuration_error",
         /// The client went away before the response had ended.
         ClientClosed = "client_closed",
+        /// Neither signature nor token, where one is asked for (403).
+        MissingAuthenticationToken = "missing_authentication_token",
+        /// A source of the caller's identity is missing: its authorizer was not asked (401).
+        MissingIdentity = "missing_identity",
+        /// The host is mapped to no API (403).
+        UnmappedHost = "unmapped_host",
+        /// What came is no request (400).
+        BadRequest = "bad_request",
+        /// The target is longer than allowed (414).
+        UriTooLong = "uri_too_long",
+        /// The head is larger than allowed (431).
+        HeadersTooLarge = "headers_too_large",
+        /// The client took too long to send its request (408).
+        RequestTimeout = "request_timeout",
+        /// The integration broke its connection off after it had been asked (502).
+        IntegrationReset = "integration_reset",
+        /// The authorizer cannot be asked, or what it says cannot be understood (500).
+        AuthorizerConfigurationError = "authorizer_configuration_error",
+        /// There was no TLS handshake: no request came of the connection.
+        TlsFailure = "tls_failure",
     }
 }
 
@@ -101,7 +121,13 @@ impl Outcome {
     pub const fn is_auth_failure(self) -> bool {
         matches!(
             self,
-            Self::Unauthorized | Self::AccessDenied | Self::InvalidApiKey | Self::ExpiredToken | Self::InvalidSignature
+            Self::Unauthorized
+                | Self::AccessDenied
+                | Self::InvalidApiKey
+                | Self::ExpiredToken
+                | Self::InvalidSignature
+                | Self::MissingAuthenticationToken
+                | Self::MissingIdentity
         )
     }
 

@@ -25,12 +25,16 @@ use crate::{
     watched::{FileFault, Watched},
 };
 
+mod hosts;
+
+pub use hosts::{HostsTls, HostsTlsConfig};
+
 const CERTIFICATES: &str = "certificates in PEM, the station's own first";
 const AUTHORITIES: &str = "certificates of authorities in PEM";
 const KEY: &str = "the private key of the certificate in PEM, without a passphrase";
 
 /// A certificate and its key, in files.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct IdentityFiles {
     /// The certificate, and those between it and its authority.
     pub certificate: PathBuf,
@@ -39,7 +43,9 @@ pub struct IdentityFiles {
 }
 
 impl IdentityFiles {
-    fn read(section: &Section) -> Option<Self> {
+    /// Reads `certificate` and `key`; none when there is neither.
+    #[must_use]
+    pub fn read(section: &Section) -> Option<Self> {
         let (certificate, key) = (section.optional("certificate"), section.optional("key"));
         match (certificate, key) {
             (Some(certificate), Some(key)) => Some(Self { certificate, key }),
@@ -156,7 +162,7 @@ impl ServerTls {
 }
 
 /// The TLS of connections to another station, as the configuration names its files.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ClientTlsConfig {
     /// Authorities that the server's certificate must come from; none: those that browsers know.
     pub ca: Option<PathBuf>,

@@ -164,6 +164,26 @@ impl<T> fmt::Debug for Watched<T> {
     }
 }
 
+/// How files were when they were last looked at; for whoever reads them in a way of their own.
+#[derive(Debug)]
+pub struct Seen(Vec<Option<State>>);
+
+impl Seen {
+    /// As they are now.
+    #[must_use]
+    pub fn of(files: &[PathBuf]) -> Self {
+        Self(states(files))
+    }
+
+    /// Whether one of the files is not as it was at the last look.
+    pub fn has_changed(&mut self, files: &[PathBuf]) -> bool {
+        let now = states(files);
+        let has_changed = self.0 != now;
+        self.0 = now;
+        has_changed
+    }
+}
+
 fn states(files: &[PathBuf]) -> Vec<Option<State>> {
     files.iter().map(|file| State::of(file).ok()).collect()
 }

@@ -117,6 +117,7 @@ fn record() -> AccessRecord {
         canary: true,
         trace_id: TraceId::from_slice(&[1; 16]),
         span_id: SpanId::from_slice(&[2; 8]),
+        trace_kept: Some(true),
         error_message: Some("no".into()),
         attributes: BTreeMap::from([("k".into(), "v".into())]),
     }

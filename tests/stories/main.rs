@@ -29,5 +29,6 @@ mod spool_kills;
 mod sql_command;
 mod store_faults;
 mod torture;
+mod upgrade;
 mod verify;
 mod wal;

@@ -1,58 +1,97 @@
 //! Who asks, and whether they may.
 
+pub(crate) mod cognito;
+mod iam;
 pub(crate) mod jwt;
 pub(crate) mod key;
 
-use std::{sync::Arc, time::Instant};
+use std::{rc::Rc, sync::Arc};
 
-use http::HeaderMap;
-use jwt::JwtAuthorizer;
-use key::Keys;
+use cognito::CognitoAuthorizer;
+use http::Request;
+use jwt::{Claims, JwtAuthorizer};
 
-use crate::{config::apis::Auth, exchange::Exchange, refusal::Refusal};
+use crate::{
+    body::{Upload, UploadBody},
+    core::Core,
+    exchange::Exchange,
+    facts::{AuthorizerFacts, AuthorizerKind},
+    refusal::Refusal,
+    serving::Route,
+    sigv4::CredentialStore,
+    target::Target,
+};
 
 /// What stands before a route.
 #[derive(Clone, Debug)]
 pub(crate) enum Guard {
     /// Nothing.
     Open,
-    /// An API key.
-    Key(Arc<Keys>),
+    /// A signature by one of these.
+    Iam(Arc<CredentialStore>),
     /// A token.
     Jwt(Arc<JwtAuthorizer>),
+    /// A token of a user pool.
+    Cognito(Arc<CognitoAuthorizer>),
+}
+
+/// A request that asks to pass.
+pub(crate) struct Asking<'r> {
+    /// The thread.
+    pub core: &'r Rc<Core>,
+    /// The route that it asks for.
+    pub route: &'r Route,
+    /// Its target.
+    pub target: &'r Target<'r>,
+    /// The request.
+    pub request: &'r mut Request<UploadBody>,
+    /// What is known of it.
+    pub exchange: &'r mut Exchange,
+    /// What has come of its body.
+    pub upload: &'r Upload,
 }
 
 impl Guard {
-    /// The guard that a definition asks for.
-    pub(crate) fn new(auth: &Auth, keys: &Arc<Keys>, authorizers: &[Arc<JwtAuthorizer>]) -> Self {
-        match auth {
-            Auth::None => Self::Open,
-            Auth::ApiKey => Self::Key(Arc::clone(keys)),
-            Auth::Jwt(name) => {
-                let found = authorizers.iter().find(|authorizer| authorizer.name() == name);
-                Self::Jwt(Arc::clone(found.expect("the configuration names only authorizers that it defines")))
+    /// Whether everybody may pass.
+    pub(crate) fn is_open(&self) -> bool {
+        matches!(self, Self::Open)
+    }
+
+    /// Lets the request pass, or not; the exchange learns who asked.
+    ///
+    /// # Errors
+    /// Why it may not.
+    pub(crate) async fn admit(&self, asking: Asking<'_>) -> Result<(), Refusal> {
+        match self {
+            Self::Open => Ok(()),
+            Self::Iam(credentials) => iam::admit(credentials, asking).await,
+            Self::Jwt(authorizer) => {
+                asking.exchange.facts.authorizer = Some(Box::default());
+                let (request, query) = (&*asking.request, asking.request.uri().query());
+                let claims = authorizer.check(request.headers(), query, &asking.route.scopes).await?;
+                note(asking.exchange, AuthorizerKind::Jwt, claims);
+                Ok(())
+            }
+            Self::Cognito(authorizer) => {
+                asking.exchange.facts.authorizer =
+                    Some(Box::new(AuthorizerFacts { kind: AuthorizerKind::Cognito, ..AuthorizerFacts::default() }));
+                let (request, query) = (&*asking.request, asking.request.uri().query());
+                let claims = authorizer.check(request.headers(), query, &asking.route.scopes).await?;
+                note(asking.exchange, AuthorizerKind::Cognito, claims);
+                Ok(())
             }
         }
     }
+}
 
-    /// Lets the request pass, or not; the record learns who asked and how long it took.
-    pub(crate) async fn admit(
-        &self,
-        headers: &HeaderMap,
-        api: &str,
-        stage: &str,
-        exchange: &mut Exchange,
-    ) -> Result<(), Refusal> {
-        let begun = Instant::now();
-        let admitted = match self {
-            Self::Open => return Ok(()),
-            Self::Key(keys) => keys.check(headers, api, stage).map(|id| exchange.record.api_key_id = Some(id)),
-            Self::Jwt(authorizer) => {
-                authorizer.check(headers).await.map(|principal| exchange.record.principal = principal)
-            }
-        };
-        let status = admitted.as_ref().err().map_or(200, |refusal| refusal.response().status().as_u16());
-        exchange.authorized(begun.elapsed(), status);
-        admitted
-    }
+/// What a token says of who asks.
+fn note(exchange: &mut Exchange, kind: AuthorizerKind, claims: Arc<Claims>) {
+    let principal = claims.principal().map(str::to_owned);
+    exchange.record.principal.clone_from(&principal);
+    exchange.facts.authorizer = Some(Box::new(AuthorizerFacts {
+        kind,
+        principal_id: principal,
+        claims: Some(claims),
+        ..AuthorizerFacts::default()
+    }));
 }

@@ -1,182 +1,192 @@
-//! What the gateway serves: `[[api]]` with its stages and routes, `[[api_key]]`, `[[jwt_authorizer]]`.
+//! `[[api]]` with its stages and routes, read.
 
-use std::{collections::BTreeSet, path::PathBuf, time::Duration};
+use std::time::Duration;
 
-use weir_station::config::{Document, Secret, Section};
+use weir_station::config::Section;
 
-use super::{integration::Integration, limit};
-use crate::{
-    bucket::Limit,
-    route::{EXPECTED, RouteKey, Segment},
+use super::{
+    definitions::{ApiDefinition, ApiKind, Auth, Cors, RouteDefinition, StageDefinition, UnknownRoute},
+    integration::Integration,
+    limit, privacy,
+    traces::read_traces,
 };
+use crate::route::{EXPECTED, RouteKey, Segment};
 
-/// Everything that is served.
+/// Names that definitions may give for what is defined elsewhere.
 #[derive(Clone, Debug, Default)]
-pub struct Definitions {
-    /// The APIs.
-    pub apis: Vec<ApiDefinition>,
-    /// The API keys.
-    pub keys: Vec<KeyDefinition>,
-    /// The authorizers.
-    pub authorizers: Vec<JwtDefinition>,
+pub(super) struct Known {
+    /// `[[jwt_authorizer]]`.
+    pub jwt: Vec<String>,
+    /// `[[cognito_authorizer]]`.
+    pub cognito: Vec<String>,
+    /// `[[lambda_authorizer]]`.
+    pub lambda: Vec<String>,
+    /// Whether there is a file of credentials for signatures.
+    pub has_credentials: bool,
+    /// How long an integration may take, unless its route says otherwise.
+    pub timeout: Duration,
 }
 
-/// An API.
-#[derive(Clone, Debug)]
-pub struct ApiDefinition {
-    /// Its name.
-    pub name: String,
-    /// Segments of the path that it is served under.
-    pub base: Vec<String>,
-    /// Its stages.
-    pub stages: Vec<StageDefinition>,
-    /// Its routes.
-    pub routes: Vec<RouteDefinition>,
-}
-
-/// A stage of an API.
-#[derive(Clone, Debug)]
-pub struct StageDefinition {
-    /// Its name; `$default` needs no segment in the path.
-    pub name: String,
-    /// The limit on all its requests together.
-    pub throttle: Option<Limit>,
-}
-
-/// A route of an API.
-#[derive(Clone, Debug)]
-pub struct RouteDefinition {
-    /// What it is found by.
-    pub key: RouteKey,
-    /// What answers it.
-    pub integration: Integration,
-    /// What a client must prove itself with.
-    pub auth: Auth,
-    /// The limit on its requests, in each stage.
-    pub throttle: Option<Limit>,
-    /// The stages that have it; none for all.
-    pub stages: Option<Vec<String>>,
-}
-
-/// What a client must prove itself with.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Auth {
-    /// Nothing.
-    None,
-    /// An API key.
-    ApiKey,
-    /// A token that the authorizer of this name takes.
-    Jwt(String),
-}
-
-/// An API key.
-#[derive(Clone, Debug)]
-pub struct KeyDefinition {
-    /// Its id: what records name it by.
-    pub id: String,
-    /// What is known of the key itself.
-    pub value: KeyValue,
-    /// The APIs that it opens; none for all.
-    pub apis: Option<Vec<String>>,
-    /// The stages that it opens; none for all.
-    pub stages: Option<Vec<String>>,
-}
-
-/// An API key, or what it hashes to.
-#[derive(Clone, Debug)]
-pub enum KeyValue {
-    /// The key.
-    Plain(Secret),
-    /// Its SHA-256, hexadecimal.
-    Sha256(String),
-}
-
-/// An authorizer that takes JSON Web Tokens (RFC 7519).
-#[derive(Clone, Debug)]
-pub struct JwtDefinition {
-    /// Its name.
-    pub name: String,
-    /// The `iss` that a token must bear.
-    pub issuer: String,
-    /// One of these a token's `aud` (or `client_id`) must name.
-    pub audience: Vec<String>,
-    /// Where the keys are: a JWKS file or URL (RFC 7517).
-    pub jwks: JwksSource,
-    /// The header that a token comes in.
-    pub header: String,
-}
-
-/// Where a key set is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum JwksSource {
-    /// A file.
-    File(PathBuf),
-    /// An `http://` or `https://` URL.
-    Url(String),
-}
-
-impl Definitions {
-    pub(super) fn read(document: &Document, timeout: Duration) -> Self {
-        let authorizers: Vec<_> = document.sections("jwt_authorizer").iter().filter_map(read_authorizer).collect();
-        let names: Vec<_> = authorizers.iter().map(|authorizer| authorizer.name.as_str()).collect();
-        let mut seen = BTreeSet::new();
-        let mut apis = Vec::new();
-        for section in document.sections("api") {
-            let Some(api) = read_api(&section, &names, timeout) else { continue };
-            if !seen.insert(format!("name {:?}", api.name)) || !seen.insert(format!("path /{}", api.base.join("/"))) {
-                section.fault("name", "another API has this name or path", "a name and a path of its own for each API");
-            }
-            apis.push(api);
-        }
-        let keys: Vec<_> = document.sections("api_key").iter().filter_map(|section| read_key(section, &apis)).collect();
-        Self { apis, keys, authorizers }
-    }
-}
-
-fn read_api(section: &Section, authorizers: &[&str], timeout: Duration) -> Option<ApiDefinition> {
+/// Reads an API.
+pub(super) fn read_api(section: &Section, known: &Known) -> Option<ApiDefinition> {
     let name = section.required::<String>("name");
-    let path = section.value("path", format!("/{}", name.as_deref().unwrap_or_default()));
-    if !path.starts_with('/') || path.contains(['{', '}', '?', '#', ' ']) {
-        section.fault("path", format!("is {path:?}"), "a path such as \"/shop\", or \"/\" for all");
-    }
-    let mut stages: Vec<StageDefinition> = Vec::new();
-    for stage in section.sections("stage") {
-        let Some(name) = stage.required::<String>("name") else { continue };
-        let is_name = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
-        if name != "$default" && (!is_name || name.is_empty() || name.len() > 128) {
-            stage.fault("name", format!("is {name:?}"), "letters, digits, - and _, at most 128, or \"$default\"");
-        }
-        if stages.iter().any(|other| other.name == name) {
-            stage.fault("name", format!("there are two stages {name:?}"), "each stage once");
-        }
-        stages.push(StageDefinition { name, throttle: limit(&stage.section("throttle")) });
-    }
-    if stages.is_empty() {
-        stages.push(StageDefinition { name: "$default".to_owned(), throttle: None });
-    }
+    let kind = read_kind(section);
+    let base = read_base(section, name.as_deref().unwrap_or_default());
+    let stages = read_stages(section, kind);
     let mut routes: Vec<RouteDefinition> = Vec::new();
     for section in section.sections("route") {
-        let Some(route) = read_route(&section, authorizers, &stages, timeout) else { continue };
+        let Some(route) = read_route(&section, known, &stages) else { continue };
         if let Some(other) = routes.iter().find(|other| other.key.means_the_same(&route.key)) {
-            section.fault(
-                "route",
-                format!("means the same requests as {:?}", other.key.to_string()),
-                "each route once",
-            );
+            let problem = format!("means the same requests as {:?}", other.key.to_string());
+            section.fault("route", problem, "each route once");
+        }
+        if kind == ApiKind::Rest && route.key.path.is_none() {
+            section.fault("route", "is $default, which only HTTP APIs have", "\"ANY /{proxy+}\", or kind = \"http\"");
         }
         routes.push(route);
     }
     routes.sort_by(|a, b| a.key.precedence(&b.key));
-    let base = path.split('/').filter(|segment| !segment.is_empty()).map(str::to_owned).collect();
-    Some(ApiDefinition { name: name?, base, stages, routes })
+    let unknown_route = read_unknown_route(section, kind);
+    let cors = read_cors(&section.section("cors"), kind);
+    let id = section.optional("id").or_else(|| name.clone());
+    let privacy = privacy::read(&section.section("privacy"));
+    let traces = read_traces(&section.section("traces"));
+    let binary_media_types = section.value("binary_media_types", Vec::new());
+    Some(ApiDefinition {
+        name: name?,
+        id: id?,
+        kind,
+        base,
+        stages,
+        routes,
+        unknown_route,
+        cors,
+        privacy,
+        traces,
+        binary_media_types,
+    })
 }
 
-fn read_route(
-    section: &Section,
-    authorizers: &[&str],
-    stages: &[StageDefinition],
-    timeout: Duration,
-) -> Option<RouteDefinition> {
+fn read_kind(section: &Section) -> ApiKind {
+    match section.value("kind", "http".to_owned()).as_str() {
+        "http" => ApiKind::Http,
+        "rest" => ApiKind::Rest,
+        other => {
+            section.fault("kind", format!("is {other:?}"), "\"http\" or \"rest\"");
+            ApiKind::Http
+        }
+    }
+}
+
+/// The segments of `path`; none for `path = "off"`: domains alone lead to it.
+fn read_base(section: &Section, name: &str) -> Option<Vec<String>> {
+    let path = section.value("path", format!("/{name}"));
+    if path == "off" {
+        return None;
+    }
+    if !path.starts_with('/') || path.contains(['{', '}', '?', '#', ' ', '%', '\\']) {
+        let expected = "a path such as \"/shop\", \"/\" for all, or \"off\" for an API that only domains lead to";
+        section.fault("path", format!("is {path:?}"), expected);
+    }
+    Some(split(&path))
+}
+
+/// The segments of a path that was configured.
+pub(super) fn split(path: &str) -> Vec<String> {
+    path.split('/').filter(|segment| !segment.is_empty()).map(str::to_owned).collect()
+}
+
+fn read_unknown_route(section: &Section, kind: ApiKind) -> UnknownRoute {
+    let default = match kind {
+        ApiKind::Http => "404",
+        ApiKind::Rest => "403",
+    };
+    match section.value("unknown_route", default.to_owned()).as_str() {
+        "404" => UnknownRoute::NotFound,
+        "403" => UnknownRoute::Forbidden,
+        other => {
+            section.fault("unknown_route", format!("is {other:?}"), "\"404\", or \"403\" as REST APIs answer");
+            UnknownRoute::NotFound
+        }
+    }
+}
+
+fn read_stages(section: &Section, kind: ApiKind) -> Vec<StageDefinition> {
+    let mut stages: Vec<StageDefinition> = Vec::new();
+    for stage in section.sections("stage") {
+        let Some(name) = stage.required::<String>("name") else { continue };
+        if let Some((problem, expected)) = stage_name_fault(&name, kind) {
+            stage.fault("name", problem, expected);
+        }
+        if stages.iter().any(|other| other.name == name) {
+            stage.fault("name", format!("there are two stages {name:?}"), "each stage once");
+        }
+        let variables = stage.texts("variables");
+        for (key, value) in &variables {
+            // API Gateway's limits: 64 characters, 512 characters.
+            if key.len() > 64 || value.len() > 512 {
+                stage.fault(
+                    "variables",
+                    format!("{key:?} is too long"),
+                    "names up to 64 and values up to 512 characters",
+                );
+            }
+        }
+        let (throttle, route_throttle) = (limit(&stage.section("throttle")), limit(&stage.section("route_throttle")));
+        stages.push(StageDefinition { name, variables, throttle, route_throttle });
+    }
+    if stages.is_empty() {
+        if kind == ApiKind::Rest {
+            section.fault("stage", "is missing", "at least one [[api.stage]]: REST APIs have no $default stage");
+        }
+        stages.push(StageDefinition { name: "$default".to_owned(), ..StageDefinition::default() });
+    }
+    stages
+}
+
+/// What is wrong with the name of a stage, and what would be right.
+pub(super) fn stage_name_fault(name: &str, kind: ApiKind) -> Option<(String, &'static str)> {
+    let is_name = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
+    if name == "$default" {
+        return (kind == ApiKind::Rest)
+            .then(|| ("is \"$default\", which only HTTP APIs have".to_owned(), "a name such as \"prod\""));
+    }
+    (!is_name || name.is_empty() || name.len() > 128)
+        .then(|| (format!("is {name:?}"), "letters, digits, - and _, at most 128, or \"$default\""))
+}
+
+fn read_cors(section: &Section, kind: ApiKind) -> Option<Cors> {
+    if !section.is_present() {
+        return None;
+    }
+    if kind == ApiKind::Rest {
+        section.fault("", "is for HTTP APIs", "an OPTIONS route with a mock integration, or kind = \"http\"");
+    }
+    let list = |key| section.value(key, Vec::<String>::new());
+    let cors = Cors {
+        allow_origins: list("allow_origins"),
+        allow_methods: list("allow_methods"),
+        allow_headers: list("allow_headers"),
+        expose_headers: list("expose_headers"),
+        max_age: section.optional("max_age"),
+        allow_credentials: section.value("allow_credentials", false),
+    };
+    if let Some(problem) = cors.fault() {
+        section.fault("allow_credentials", problem, "the origins, methods and headers by name: browsers refuse * then");
+    }
+    Some(cors)
+}
+
+impl Cors {
+    /// What is wrong with it.
+    pub(super) fn fault(&self) -> Option<&'static str> {
+        let lists = [&self.allow_origins, &self.allow_methods, &self.allow_headers, &self.expose_headers];
+        let has_wildcard = lists.iter().any(|list| list.iter().any(|item| item == "*"));
+        (self.allow_credentials && has_wildcard).then_some("is true beside \"*\"")
+    }
+}
+
+fn read_route(section: &Section, known: &Known, stages: &[StageDefinition]) -> Option<RouteDefinition> {
     let text = section.required::<String>("route");
     let key = text.and_then(|text| match RouteKey::parse(&text) {
         Ok(key) => Some(key),
@@ -185,98 +195,81 @@ fn read_route(
             None
         }
     });
-    let parameters: Vec<String> = key.iter().flat_map(|key| key.path.iter().flatten()).filter_map(parameter).collect();
-    let integration = Integration::read(&section.section("integration"), &parameters, timeout);
-    let auth = section.value("auth", "none".to_owned());
-    let auth = match (auth.as_str(), auth.strip_prefix("jwt:")) {
-        ("none", _) => Auth::None,
-        ("api_key", _) => Auth::ApiKey,
-        (_, Some(name)) if authorizers.contains(&name) => Auth::Jwt(name.to_owned()),
-        (_, Some(name)) => {
-            section.fault(
-                "auth",
-                format!("names {name:?}, but no [[jwt_authorizer]] is called that"),
-                one_of(authorizers),
-            );
-            Auth::None
-        }
-        (other, None) => {
-            section.fault(
-                "auth",
-                format!("is {other:?}"),
-                "\"none\", \"api_key\" or \"jwt:<name of a jwt_authorizer>\"",
-            );
-            Auth::None
-        }
-    };
+    let integration = Integration::read(&section.section("integration"), known.timeout);
+    let auth = read_auth(section, known);
+    let scopes = section.value("scopes", Vec::new());
+    if !scopes.is_empty() && !matches!(auth, Auth::Jwt(_) | Auth::Cognito(_)) {
+        section.fault("scopes", "needs an authorizer of tokens", "auth = \"jwt:name\" or \"cognito:name\"");
+    }
     let only = section.optional::<Vec<String>>("stages");
     for name in only.iter().flatten() {
         if !stages.iter().any(|stage| stage.name == *name) {
-            let names: Vec<_> = stages.iter().map(|stage| stage.name.as_str()).collect();
+            let names: Vec<_> = stages.iter().map(|stage| stage.name.clone()).collect();
             section.fault("stages", format!("names {name:?}, which is no stage of the API"), one_of(&names));
         }
     }
     let throttle = limit(&section.section("throttle"));
-    Some(RouteDefinition { key: key?, integration: integration?, auth, throttle, stages: only })
-}
-
-fn parameter(segment: &Segment) -> Option<String> {
-    match segment {
-        Segment::Literal(_) => None,
-        Segment::Parameter(name) | Segment::Greedy(name) => Some(name.clone()),
+    let traces = read_traces(&section.section("traces"));
+    let needs_api_key = section.value("api_key_required", false);
+    if let (Some(key), Some(integration)) = (&key, &integration) {
+        let of_route = |stage: &&StageDefinition| only.as_ref().is_none_or(|only| only.contains(&stage.name));
+        for stage in stages.iter().filter(of_route) {
+            if let Err((problem, expected)) = integration.check(&stage.variables, &parameters(key)) {
+                section.fault("integration.uri", format!("{problem}, in stage {}", stage.name), expected);
+                break;
+            }
+        }
     }
+    Some(RouteDefinition {
+        key: key?,
+        integration: integration?,
+        auth,
+        scopes,
+        needs_api_key,
+        throttle,
+        stages: only,
+        traces,
+    })
 }
 
-fn one_of(names: &[&str]) -> String {
-    if names.is_empty() { "one that is defined".to_owned() } else { format!("one of: {}", names.join(", ")) }
-}
-
-fn read_key(section: &Section, apis: &[ApiDefinition]) -> Option<KeyDefinition> {
-    let id = section.required::<String>("id");
-    let (plain, hash) = (section.secret("key"), section.optional::<String>("sha256"));
-    let value = match (plain, hash) {
-        // API Gateway: a key has 20 to 128 characters.
-        (Some(key), None) if (20..=128).contains(&key.expose().len()) => Some(KeyValue::Plain(key)),
-        (Some(_), None) => {
-            section.fault("key", "is too short or too long", "a key of 20 to 128 characters");
-            None
+fn read_auth(section: &Section, known: &Known) -> Auth {
+    let text = section.value("auth", "none".to_owned());
+    let named = |kind: &str, names: &[String], name: &str, make: fn(String) -> Auth| {
+        if names.iter().any(|own| own == name) {
+            return make(name.to_owned());
         }
-        (None, Some(hash)) if hash.len() == 64 && hash.bytes().all(|byte| byte.is_ascii_hexdigit()) => {
-            Some(KeyValue::Sha256(hash.to_ascii_lowercase()))
-        }
-        (None, Some(_)) => {
-            section.fault("sha256", "is no SHA-256", "64 hexadecimal digits");
-            None
-        }
-        (Some(_), Some(_)) | (None, None) => {
-            section.fault("key", "needs exactly one of key and sha256", "key = \"…\", or sha256 = the key's SHA-256");
-            None
-        }
+        section.fault("auth", format!("names {name:?}, but no [[{kind}_authorizer]] is called that"), one_of(names));
+        Auth::None
     };
-    let only = section.optional::<Vec<String>>("apis");
-    for name in only.iter().flatten() {
-        if !apis.iter().any(|api| api.name == *name) {
-            let names: Vec<_> = apis.iter().map(|api| api.name.as_str()).collect();
-            section.fault("apis", format!("names {name:?}, which is no API"), one_of(&names));
+    match (text.as_str(), text.split_once(':')) {
+        ("none", _) => Auth::None,
+        ("iam", _) if known.has_credentials => Auth::Iam,
+        ("iam", _) => {
+            section.fault(
+                "auth",
+                "is \"iam\", but nobody can sign",
+                "gateway.iam_credentials_file, which says who can",
+            );
+            Auth::None
+        }
+        (_, Some(("jwt", name))) => named("jwt", &known.jwt, name, Auth::Jwt),
+        (_, Some(("cognito", name))) => named("cognito", &known.cognito, name, Auth::Cognito),
+        (_, Some(("lambda", name))) => named("lambda", &known.lambda, name, Auth::Lambda),
+        _ => {
+            let expected = "\"none\", \"iam\", \"jwt:name\", \"cognito:name\" or \"lambda:name\"; \
+                            api_key_required = true asks for an API key";
+            section.fault("auth", format!("is {text:?}"), expected);
+            Auth::None
         }
     }
-    Some(KeyDefinition { id: id?, value: value?, apis: only, stages: section.optional("stages") })
 }
 
-fn read_authorizer(section: &Section) -> Option<JwtDefinition> {
-    let name = section.required::<String>("name");
-    let issuer = section.required::<String>("issuer");
-    let audience = section.required::<Vec<String>>("audience");
-    if audience.as_ref().is_some_and(Vec::is_empty) {
-        section.fault("audience", "is empty", "at least one audience");
-    }
-    let jwks = section.required::<String>("jwks").map(|text| {
-        if text.starts_with("http://") || text.starts_with("https://") {
-            JwksSource::Url(text)
-        } else {
-            JwksSource::File(text.into())
-        }
-    });
-    let header = section.value("header", "authorization".to_owned());
-    Some(JwtDefinition { name: name?, issuer: issuer?, audience: audience?, jwks: jwks?, header })
+/// Names of the parameters of a route.
+pub(super) fn parameters(key: &RouteKey) -> Vec<&str> {
+    key.path.iter().flatten().filter_map(Segment::name).collect()
+}
+
+/// `one of: a, b`.
+pub(super) fn one_of(names: &[String]) -> String {
+    if names.is_empty() { "one that is defined".to_owned() } else { format!("one of: {}", names.join(", ")) }
 }

@@ -1,12 +1,13 @@
-//! What answers a route: an HTTP server behind the gateway, or the gateway itself.
+//! What answers a route: an HTTP server behind the gateway, a Lambda function, or the gateway itself.
+//!
+//! A URI may hold the route's parameters (`{id}`) and stage variables (`${stageVariables.host}`); a variable that the
+//! stage does not have is empty, as in API Gateway. Each stage's URI is made and checked when it is made ready.
 
-use std::{str::FromStr, time::Duration};
+use std::{collections::BTreeMap, str::FromStr, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, uri::Authority};
-use weir_station::config::Section;
-
-use crate::route::Parameters;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, uri::Authority};
+use weir_station::{config::Section, tls::ClientTlsConfig};
 
 /// What answers a route.
 #[derive(Clone, Debug)]
@@ -20,20 +21,17 @@ pub enum Integration {
 /// An HTTP server behind the gateway.
 #[derive(Clone, Debug)]
 pub struct HttpProxy {
-    /// Whether it is reached by TLS.
-    pub is_https: bool,
-    /// Its host and port.
-    pub authority: Authority,
-    /// Its path, with the route's parameters in it.
-    path: Vec<Piece>,
-    /// How long it may take, to the last byte.
+    /// Where it is: `http://host:port/path`, with parameters and stage variables in it. A `[[service]]`'s name may stand
+    /// for the host.
+    pub uri: String,
+    /// The method that it is asked with; none for the client's.
+    pub method: Option<Method>,
+    /// How long it may take to begin its answer.
     pub timeout: Duration,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Piece {
-    Text(String),
-    Parameter(String),
+    /// How long its answer may pause.
+    pub idle_timeout: Duration,
+    /// How the two recognise each other, by TLS.
+    pub tls: ClientTlsConfig,
 }
 
 /// A fixed answer.
@@ -49,65 +47,155 @@ pub struct Mock {
     pub delay: Duration,
 }
 
+/// A URI of a stage: stage variables have their values, parameters are still to come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StageUri {
+    /// Whether the server is reached by TLS.
+    pub is_https: bool,
+    /// Host and port.
+    pub authority: Authority,
+    /// Path, and query if it has one.
+    pieces: Vec<Piece>,
+    has_query: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Piece {
+    Text(String),
+    Parameter(String),
+}
+
 impl Integration {
-    /// Reads the table `integration` of a route that has these parameters.
-    pub(super) fn read(section: &Section, parameters: &[String], timeout: Duration) -> Option<Self> {
+    /// Reads the table `integration` of a route.
+    pub(super) fn read(section: &Section, timeout: Duration) -> Option<Self> {
         match section.required::<String>("type")?.as_str() {
-            "http_proxy" => HttpProxy::read(section, parameters, timeout).map(Self::HttpProxy),
+            "http_proxy" => HttpProxy::read(section, timeout).map(Self::HttpProxy),
             "mock" => Mock::read(section).map(Self::Mock),
             other => {
-                section.fault("type", format!("is {other:?}"), "\"http_proxy\" or \"mock\"");
+                section.fault("type", format!("is {other:?}"), "\"http_proxy\", \"lambda\" or \"mock\"");
                 None
             }
+        }
+    }
+
+    /// Whether it can be made ready for a stage with these variables and a route with these parameters.
+    ///
+    /// # Errors
+    /// What is wrong, and what would be right.
+    pub(crate) fn check(
+        &self,
+        variables: &BTreeMap<String, String>,
+        parameters: &[&str],
+    ) -> Result<(), (String, &'static str)> {
+        match self {
+            Self::HttpProxy(proxy) => {
+                let uri = StageUri::new(&proxy.uri, variables).map_err(|problem| (problem, StageUri::EXPECTED))?;
+                match uri.parameters().find(|name| !parameters.contains(name)) {
+                    Some(name) => {
+                        Err((format!("names {{{name}}}, which is no parameter of the route"), StageUri::EXPECTED))
+                    }
+                    None => Ok(()),
+                }
+            }
+            Self::Mock(_) => Ok(()),
         }
     }
 }
 
 impl HttpProxy {
-    const EXPECTED: &'static str = "a URI such as \"http://127.0.0.1:9000/users/{id}\", without a query";
-
-    fn read(section: &Section, parameters: &[String], timeout: Duration) -> Option<Self> {
-        let text = section.required::<String>("uri")?;
-        let timeout = section.value("timeout", timeout);
-        let fault = |problem: String| {
-            section.fault("uri", problem, Self::EXPECTED);
-            None
-        };
-        let Some((scheme, rest)) = text.split_once("://") else { return fault(format!("is {text:?}")) };
-        if !matches!(scheme, "http" | "https") {
-            return fault(format!("has the scheme {scheme:?}"));
-        }
-        let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-        let Ok(authority) = Authority::from_str(authority) else { return fault(format!("has no host: {text:?}")) };
-        if path.contains(['?', '#']) {
-            return fault("has a query; the request's own query is passed on".to_owned());
-        }
-        let pieces = pieces(if path.is_empty() { "/" } else { path });
-        for piece in &pieces {
-            if let Piece::Parameter(name) = piece
-                && !parameters.contains(name)
-            {
-                return fault(format!("names {{{name}}}, which is no parameter of the route"));
+    fn read(section: &Section, timeout: Duration) -> Option<Self> {
+        let tls = ClientTlsConfig::read(&section.section("tls"));
+        let method = section.optional::<String>("method").and_then(|text| {
+            let method = Method::from_str(&text).ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_uppercase()));
+            if method.is_none() {
+                section.fault("method", format!("is {text:?}"), "a method such as \"POST\"; unset: the client's");
             }
+            method
+        });
+        let timeout = section.value("timeout", timeout);
+        let idle_timeout = section.value("idle_timeout", Duration::from_secs(300));
+        Some(Self { uri: section.required("uri")?, method, timeout, idle_timeout, tls })
+    }
+}
+
+impl StageUri {
+    /// What would be right.
+    pub(crate) const EXPECTED: &'static str =
+        "a URI such as \"http://127.0.0.1:9000/users/{id}\" or \"https://${stageVariables.host}/{proxy}\"";
+
+    /// The URI in a stage with these variables.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub(crate) fn new(text: &str, variables: &BTreeMap<String, String>) -> Result<Self, String> {
+        let uri = substitute(text, variables)?;
+        let (scheme, rest) = uri.split_once("://").ok_or_else(|| format!("is {uri:?}"))?;
+        if !matches!(scheme, "http" | "https") {
+            return Err(format!("has the scheme {scheme:?}"));
         }
-        Some(Self { is_https: scheme == "https", authority, path: pieces, timeout })
+        let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+        let authority = Authority::from_str(authority).ok().filter(|authority| !authority.as_str().contains('@'));
+        let authority = authority.filter(|authority| !authority.host().is_empty());
+        let authority = authority.ok_or_else(|| format!("has no host: {uri:?}"))?;
+        if let Some(character) = path.chars().find(|character| *character == '#' || *character <= ' ') {
+            return Err(format!("has {character:?} in its path: {uri:?}"));
+        }
+        let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
+        Ok(Self { is_https: scheme == "https", authority, has_query: path.contains('?'), pieces: pieces(&path) })
+    }
+
+    /// Its path with the names of its parameters, without its query.
+    pub(crate) fn template(&self) -> String {
+        let pieces = self.pieces.iter().map(|piece| match piece {
+            Piece::Text(text) => text.clone(),
+            Piece::Parameter(name) => format!("{{{name}}}"),
+        });
+        let whole: String = pieces.collect();
+        whole.split('?').next().unwrap_or_default().to_owned()
+    }
+
+    /// Names of the parameters in it.
+    pub(crate) fn parameters(&self) -> impl Iterator<Item = &str> {
+        self.pieces.iter().filter_map(|piece| match piece {
+            Piece::Text(_) => None,
+            Piece::Parameter(name) => Some(name.as_str()),
+        })
     }
 
     /// The path and query to ask the server for. Values are passed on as they were written.
-    pub fn uri(&self, parameters: &Parameters<'_, '_>, query: Option<&str>) -> Option<Uri> {
-        let mut path = String::with_capacity(64);
-        for piece in &self.path {
-            path.push_str(match piece {
+    pub(crate) fn path_and_query<'v>(&self, value: impl Fn(&str) -> &'v str, query: Option<&str>) -> String {
+        let mut text = String::with_capacity(64);
+        for piece in &self.pieces {
+            text.push_str(match piece {
                 Piece::Text(text) => text,
-                Piece::Parameter(name) => parameters.iter().find(|(own, _)| own == name).map_or("", |(_, value)| value),
+                Piece::Parameter(name) => value(name),
             });
         }
-        if let Some(query) = query {
-            path.push('?');
-            path.push_str(query);
+        if let Some(query) = query.filter(|query| !query.is_empty()) {
+            text.push(if self.has_query { '&' } else { '?' });
+            text.push_str(query);
         }
-        path.parse().ok()
+        text
     }
+}
+
+/// `a/${stageVariables.b}` with the variables' values.
+///
+/// # Errors
+/// When something else stands between `${` and `}`.
+pub(crate) fn substitute(text: &str, variables: &BTreeMap<String, String>) -> Result<String, String> {
+    let (mut whole, mut rest) = (String::with_capacity(text.len()), text);
+    while let Some((before, after)) = rest.split_once("${") {
+        let (name, after) = after.split_once('}').ok_or_else(|| format!("has \"${{\" without \"}}\": {text:?}"))?;
+        let name = name
+            .strip_prefix("stageVariables.")
+            .ok_or_else(|| format!("has \"${{{name}}}\": only \"${{stageVariables.name}}\" can stand there"))?;
+        whole.push_str(before);
+        whole.push_str(variables.get(name).map_or("", String::as_str));
+        rest = after;
+    }
+    whole.push_str(rest);
+    Ok(whole)
 }
 
 /// `/users/{id}/x` → text, parameter, text. `{proxy+}` names the same parameter as `{proxy}`.
@@ -150,23 +238,27 @@ impl Mock {
 
 #[cfg(test)]
 mod tests {
-    use weir_station::config::Document;
-
     use super::*;
 
-    fn read(uri: &str) -> Result<HttpProxy, String> {
-        let document = Document::parse(&format!("[i]\nuri = \"{uri}\""), Vec::new()).unwrap();
-        let parameters = ["id".to_owned(), "proxy".to_owned()];
-        let proxy = HttpProxy::read(&document.section("i"), &parameters, Duration::from_secs(1));
-        document.finish(&[]).map_err(|faults| faults.to_string()).map(|_| proxy.unwrap())
+    fn variables() -> BTreeMap<String, String> {
+        BTreeMap::from([("host".to_owned(), "inner:9000".to_owned()), ("base".to_owned(), "v1".to_owned())])
     }
 
     #[test]
-    fn parameters_and_query_go_into_the_uri_as_they_were_written() {
-        let proxy = read("http://host:9000/v1/{id}/files/{proxy+}").unwrap();
-        let uri = proxy.uri(&vec![("id", "a%2Fb"), ("proxy", "x/y")], Some("q=1&q=2")).unwrap();
-        assert_eq!(uri.to_string(), "/v1/a%2Fb/files/x/y?q=1&q=2");
-        assert_eq!(read("https://host").unwrap().uri(&vec![], None).unwrap().to_string(), "/");
+    fn parameters_variables_and_query_go_into_the_uri_as_they_were_written() {
+        let value = |name: &str| match name {
+            "id" => "a%2Fb",
+            _ => "x/y",
+        };
+        for (uri, query, authority, path) in [
+            ("http://host:9000/v1/{id}/files/{proxy+}", Some("q=1&q=2"), "host:9000", "/v1/a%2Fb/files/x/y?q=1&q=2"),
+            ("https://host", None, "host", "/"),
+            ("http://${stageVariables.host}/${stageVariables.base}/{id}", Some(""), "inner:9000", "/v1/a%2Fb"),
+            ("http://h/x?a=${stageVariables.none}", Some("b=2"), "h", "/x?a=&b=2"),
+        ] {
+            let made = StageUri::new(uri, &variables()).unwrap();
+            assert_eq!((made.authority.as_str(), &made.path_and_query(value, query)[..]), (authority, path), "{uri}");
+        }
     }
 
     #[test]
@@ -175,11 +267,14 @@ mod tests {
             ("host:9000/x", "is \"host"),
             ("ftp://host", "scheme \"ftp\""),
             ("http:///x", "has no host"),
-            ("http://h/x?a=b", "has a query"),
-            ("http://h/{name}", "names {name}"),
+            ("http://${stageVariables.nothing}/x", "has no host"),
+            ("http://user@h/x", "has no host"),
+            ("http://${context.x}/", "only \"${stageVariables.name}\""),
+            ("http://${stageVariables.x", "without \"}\""),
+            ("http://h/a b", "has ' ' in its path"),
         ] {
-            let faults = read(uri).unwrap_err();
-            assert!(faults.contains(why), "{uri}: {faults}");
+            let problem = StageUri::new(uri, &variables()).unwrap_err();
+            assert!(problem.contains(why), "{uri}: {problem}");
         }
     }
 }

@@ -45,7 +45,7 @@ pub(super) fn properties(table: Table, effort: Effort, sample: &[RecordBatch]) -
         .set_compression(Compression::ZSTD(level))
         .set_max_row_group_row_count(Some(ROWS_PER_ROW_GROUP))
         .set_data_page_size_limit(PAGE_BYTES)
-        .set_sorting_columns(Some(sorting_columns(table)))
+        .set_sorting_columns(Some(sorting_columns(table, &table.schema())))
         .set_statistics_enabled(EnabledStatistics::Chunk)
         .set_column_statistics_enabled("time".into(), EnabledStatistics::Page);
     for (index, field) in table.schema().fields().iter().enumerate() {

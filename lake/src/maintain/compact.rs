@@ -115,8 +115,8 @@ impl Outputs<'_> {
         let output = match &mut self.open {
             Some(output) => output,
             none => {
-                let (state, sample) = (&self.table.write_state, std::slice::from_ref(rows));
-                let file = FileWriter::new(table, state, self.date, Effort::Thorough, sample).map_err(wrong)?;
+                let (state, sample) = (self.table.write_state().await?, std::slice::from_ref(rows));
+                let file = FileWriter::new(table, &state, self.date, Effort::Thorough, sample).map_err(wrong)?;
                 let path = file.path().map_err(wrong)?;
                 let upload = BufWriter::with_capacity(store, path, PART_BYTES).with_max_concurrency(PARTS_AT_ONCE);
                 none.insert(Output { file, upload })

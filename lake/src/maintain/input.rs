@@ -5,14 +5,17 @@
 
 use std::{ops::Range, sync::Arc};
 
-use arrow::error::ArrowError;
+use arrow::{
+    datatypes::{Schema, SchemaRef},
+    error::ArrowError,
+};
 use bytes::Bytes;
 use futures::{FutureExt, TryFutureExt, future::BoxFuture};
 use object_store::{ObjectStore, ObjectStoreExt, path::Path};
 use parquet::{
     arrow::{
         ParquetRecordBatchStreamBuilder,
-        arrow_reader::ArrowReaderOptions,
+        arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions},
         async_reader::{AsyncFileReader, ParquetRecordBatchStream},
     },
     errors::ParquetError,
@@ -20,7 +23,7 @@ use parquet::{
 };
 
 use super::plan::ROWS_DECODED;
-use crate::{LiveFile, Table, file::checksum, order::sorting_columns};
+use crate::{LiveFile, Table, UnfitRows, file::checksum, order::sorting_columns};
 
 /// A file that cannot be merged. It stays as it is.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +37,8 @@ pub(crate) struct InputError {
 pub(crate) enum Reason {
     #[error("its rows are not declared to be in the table's order: another program wrote it")]
     Undeclared,
+    #[error("its columns are not the table's: {0}")]
+    Columns(#[from] UnfitRows),
     #[error("{0}")]
     Damaged(String),
     #[error("its rows are not in the order that it declares")]
@@ -60,15 +65,29 @@ pub(super) async fn open(store: &Arc<dyn ObjectStore>, table: Table, file: &Live
     if let Some(difference) = checksum::difference(store, &file.path, file.size_bytes).await.map_err(external)? {
         return Err(Reason::Damaged(difference));
     }
-    let reader = Reader { store: Arc::clone(store), path: file.path.clone(), size_bytes: file.size_bytes };
-    // The table's own types: a file of ours does not bear an Arrow schema.
-    let options = ArrowReaderOptions::new().with_schema(table.schema());
-    let builder = ParquetRecordBatchStreamBuilder::new_with_options(reader, options).await?;
-    let declared = sorting_columns(table);
+    let mut reader = Reader { store: Arc::clone(store), path: file.path.clone(), size_bytes: file.size_bytes };
+    let metadata = reader.get_metadata(None).await?;
+    let columns = types(table, &metadata)?;
+    let declared = sorting_columns(table, &columns);
+    let options = ArrowReaderOptions::new().with_schema(columns);
+    let metadata = ArrowReaderMetadata::try_new(metadata, options)?;
+    let builder = ParquetRecordBatchStreamBuilder::new_with_metadata(reader, metadata);
     if builder.metadata().row_groups().iter().any(|group| group.sorting_columns() != Some(&declared)) {
         return Err(Reason::Undeclared);
     }
     Ok(builder.with_batch_size(ROWS_DECODED).build()?)
+}
+
+/// The table's own types for the columns that the file has: a file of ours does not bear an Arrow schema, and one of an
+/// older version may lack columns.
+fn types(table: Table, metadata: &ParquetMetaData) -> Result<SchemaRef, Reason> {
+    let ours = table.schema();
+    let columns = metadata.file_metadata().schema().get_fields().iter().map(|column| {
+        let (_, ours) =
+            ours.fields().find(column.name()).ok_or_else(|| UnfitRows::Unknown(column.name().to_owned()))?;
+        Ok(Arc::clone(ours))
+    });
+    Ok(Arc::new(Schema::new(columns.collect::<Result<Vec<_>, UnfitRows>>()?)))
 }
 
 /// Reads a file's bytes from the store.

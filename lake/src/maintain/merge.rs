@@ -21,6 +21,7 @@ use crate::{LiveFile, Table, order::Order};
 
 /// Files being merged.
 pub(crate) struct Merge {
+    table: Table,
     order: Order,
     /// Cells are cut to this many seconds; 0: rows stay as they are.
     seconds: u32,
@@ -58,7 +59,7 @@ impl Merge {
     ) -> Result<Self, InputError> {
         let order = Order::of(table);
         let (cursors, held) = (Vec::with_capacity(files.len()), Vec::with_capacity(files.len()));
-        let mut merge = Self { order, seconds, cursors, heads: BinaryHeap::new(), held };
+        let mut merge = Self { table, order, seconds, cursors, heads: BinaryHeap::new(), held };
         for file in files {
             let failed = |reason: Reason| InputError { path: file.path.clone(), reason };
             let stream = open(store, table, file).await.map_err(failed)?;
@@ -100,15 +101,16 @@ impl Merge {
 
     /// Reads the next batch of a file, of which `last` was the last key; at its end the file has no head any more.
     async fn read_on(&mut self, which: usize, last: Option<OwnedRow>) -> Result<(), InputError> {
-        let (order, seconds) = (&self.order, self.seconds);
+        let (table, order, seconds) = (self.table, &self.order, self.seconds);
         let cursor = &mut self.cursors[which];
         let failed = |reason: Reason| InputError { path: cursor.path.clone(), reason };
         loop {
             let next = cursor.stream.try_next().await.map_err(|error| failed(error.into()))?;
-            let Some(mut batch) = next else {
+            let Some(batch) = next else {
                 cursor.batch = usize::MAX;
                 return Ok(());
             };
+            let mut batch = table.conform(&batch).map_err(|unfit| failed(unfit.into()))?;
             if seconds > 0 {
                 batch = cells::coarser(&batch, seconds).map_err(|error| failed(error.into()))?;
             }

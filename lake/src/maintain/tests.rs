@@ -292,7 +292,8 @@ async fn a_file_of_another_program_is_left_as_it_is() {
     let mut writer = ArrowWriter::try_new(Vec::new(), Table::Requests.schema(), None).unwrap();
     writer.write(&rows([0])).unwrap();
     let bytes = writer.into_inner().unwrap();
-    let added = vec![crate::file::tests::add_of(&table.write_state, &theirs, bytes.len() as u64, &rows([0]))];
+    let added =
+        vec![crate::file::tests::add_of(&table.write_state().await.unwrap(), &theirs, bytes.len() as u64, &rows([0]))];
     table.store().put(&theirs, bytes.into()).await.unwrap();
     let removed = Arc::new([first].into());
     table.commit(&Change { kind: Kind::Rearrange, added, removed, advance: None, since: Utc::now() }).await.unwrap();

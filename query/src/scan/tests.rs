@@ -1,5 +1,17 @@
+use std::sync::Arc;
+
+use arrow::datatypes::Schema;
+use datafusion::{
+    common::ScalarValue,
+    physical_expr::{
+        PhysicalExpr,
+        expressions::{Column, Literal},
+    },
+    physical_expr_adapter::PhysicalExprAdapterFactory,
+};
 use weir_lake::Table;
 
+use super::OlderFiles;
 use crate::{
     session::{Engine, Options},
     testing::{DAY_US, TestLake, csv, request_rows, value},
@@ -96,4 +108,22 @@ async fn counting_all_rows_reads_no_file() {
     assert_eq!(value(&engine, "SELECT count(*) FROM requests").await, "8");
     test.lake.table(Table::Requests).append(&[request_rows(&[DAY_US])], "writer-2", 1).await.unwrap();
     assert_eq!(value(&engine, "SELECT count(*) FROM requests").await, "9");
+}
+
+#[test]
+fn what_a_file_of_an_older_version_lacks_is_nothing_where_it_counts_and_else_null() {
+    let read_as = |table: Table, lacked: &str| -> ScalarValue {
+        let schema = table.schema();
+        let kept = schema.fields().iter().filter(|column| column.name() != lacked).map(Arc::clone);
+        let file = Arc::new(Schema::new(kept.collect::<Vec<_>>()));
+        let adapter = OlderFiles(table).create(Arc::clone(&schema), file).unwrap();
+        let column: Arc<dyn PhysicalExpr> = Arc::new(Column::new_with_schema(lacked, &schema).unwrap());
+        let rewritten = adapter.rewrite(column).unwrap();
+        rewritten.downcast_ref::<Literal>().unwrap().value().clone()
+    };
+    assert_eq!(read_as(Table::Metrics, "tls_failure"), ScalarValue::Int64(Some(0)));
+    assert_eq!(read_as(Table::Ledger, "doubtful"), ScalarValue::Int64(Some(0)));
+    assert_eq!(read_as(Table::Metrics, "authorizer_latency"), ScalarValue::Binary(None));
+    assert_eq!(read_as(Table::Requests, "trace_kept"), ScalarValue::Boolean(None));
+    assert_eq!(read_as(Table::Requests, "request_bytes"), ScalarValue::Int64(None));
 }

@@ -35,6 +35,7 @@ pub(super) enum Meaning {
     UsagePlan,
     Cache,
     Canary,
+    TraceKept,
     ErrorMessage,
 }
 
@@ -66,6 +67,7 @@ impl Meaning {
             keys::USAGE_PLAN => Self::UsagePlan,
             keys::CACHE => Self::Cache,
             keys::CANARY => Self::Canary,
+            keys::TRACE_KEPT => Self::TraceKept,
             keys::ERROR_MESSAGE => Self::ErrorMessage,
             _ => Self::Attribute,
         }

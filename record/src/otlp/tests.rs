@@ -51,7 +51,7 @@ prop_compose! {
         (latency, integration, authorizer) in any::<(u32, Option<u32>, Option<u32>)>(),
         statuses in any::<(Option<u16>, Option<u16>)>(), bytes in any::<(u32, u32)>(),
         texts in prop::array::uniform6(prop::option::of(".{0,16}")),
-        cache in prop::sample::select(CacheStatus::ALL), canary in any::<bool>(), attributes in attributes(),
+        cache in prop::sample::select(CacheStatus::ALL), (canary, trace_kept) in any::<(bool, Option<bool>)>(), attributes in attributes(),
     ) -> AccessRecord {
         let [client_address, user_agent, principal, api_key_id, usage_plan, error_message] = texts;
         AccessRecord {
@@ -62,7 +62,7 @@ prop_compose! {
             integration_status: statuses.0, authorizer_status: statuses.1,
             request_bytes: bytes.0.into(), response_bytes: bytes.1.into(),
             client_address, user_agent, principal, api_key_id, usage_plan, error_message,
-            cache, canary, attributes,
+            cache, canary, trace_kept, attributes,
             ..identity
         }
     }

@@ -58,6 +58,7 @@ pub struct AccessView<'a> {
     pub canary: bool,
     pub trace_id: Option<TraceId>,
     pub span_id: Option<SpanId>,
+    pub trace_kept: Option<bool>,
     pub error_message: Option<Text<'a>>,
     /// In the order of the keys, each key once.
     pub attributes: Vec<(Text<'a>, Text<'a>)>,
@@ -212,6 +213,7 @@ impl<'a> AccessView<'a> {
             Meaning::ResponseBytes => set(&mut self.response_bytes, value.number()),
             Meaning::Cache => set(&mut self.cache, value.name()),
             Meaning::Canary => set(&mut self.canary, value.truth()),
+            Meaning::TraceKept => set_some(&mut self.trace_kept, value.truth()),
             _ => false,
         }
     }
@@ -351,6 +353,7 @@ impl<'a> From<&'a AccessRecord> for AccessView<'a> {
             canary: record.canary,
             trace_id: record.trace_id,
             span_id: record.span_id,
+            trace_kept: record.trace_kept,
             error_message: optional(&record.error_message),
             attributes: record.attributes.iter().map(|(key, value)| (borrowed(key), borrowed(value))).collect(),
             loss: Loss::default(),
@@ -391,6 +394,7 @@ impl From<&AccessView<'_>> for AccessRecord {
             canary: view.canary,
             trace_id: view.trace_id,
             span_id: view.span_id,
+            trace_kept: view.trace_kept,
             error_message: optional(&view.error_message),
             attributes: view.attributes.iter().map(|(key, value)| (text(key), text(value))).collect(),
         }

@@ -14,7 +14,13 @@ mod setting;
 #[cfg(test)]
 mod tests;
 
-use std::{cell::RefCell, collections::BTreeSet, fs, path::Path, rc::Rc};
+use std::{
+    cell::RefCell,
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+    rc::Rc,
+};
 
 use toml::{Table, Value};
 
@@ -26,10 +32,26 @@ pub use setting::{ByteSize, OneOrMany, Secret, Setting};
 /// Prefix of environment variables that override a key.
 pub const ENVIRONMENT_PREFIX: &str = "WEIR_";
 
+/// Top-level sections that the gateway alone reads.
+pub const GATEWAY_SECTIONS: [&str; 10] = [
+    "gateway",
+    "api",
+    "api_files",
+    "api_key",
+    "cognito_authorizer",
+    "domain",
+    "jwt_authorizer",
+    "lambda_authorizer",
+    "service",
+    "usage_plan",
+];
+
 /// What the user typed, while it is being read.
 #[derive(Debug)]
 pub struct Document {
     root: Table,
+    /// The file that all of it stands in; none when something came from elsewhere.
+    path: Option<PathBuf>,
     state: Rc<State>,
 }
 
@@ -50,7 +72,7 @@ impl Document {
     /// When the file cannot be read or is no TOML.
     pub fn load(path: Option<&Path>) -> Result<Self, Faults> {
         match path {
-            Some(path) => Self::load_with(path, ""),
+            Some(path) => Ok(Self { path: Some(path.to_owned()), ..Self::load_with(path, "")? }),
             None => Self::parse("", Self::environment()),
         }
     }
@@ -81,7 +103,13 @@ impl Document {
             let line = error.span().map_or(1, |span| text[..span.start].lines().count().max(1));
             Faults::one(format!("line {line}"), error.message(), "TOML, as in weir.example.toml")
         })?;
-        Ok(Self { root, state: Rc::new(State { environment, ..State::default() }) })
+        Ok(Self { root, path: None, state: Rc::new(State { environment, ..State::default() }) })
+    }
+
+    /// The file that all of it was read from, so that it can be read again; none when something came from elsewhere.
+    #[must_use]
+    pub fn path(&self) -> Option<&Path> {
+        self.path.as_deref()
     }
 
     /// The document as a section, for keys that stand above all sections.

@@ -1,6 +1,6 @@
 //! One table of the configuration, read key by key.
 
-use std::rc::Rc;
+use std::{collections::BTreeMap, rc::Rc};
 
 use toml::{Table, Value};
 
@@ -30,6 +30,12 @@ impl Section {
     #[must_use]
     pub fn is_present(&self) -> bool {
         self.table.is_some()
+    }
+
+    /// The keys that stand in this section, for tables whose keys are names of the user's own.
+    #[must_use]
+    pub fn keys(&self) -> Vec<String> {
+        self.table.iter().flat_map(Table::keys).cloned().collect()
     }
 
     /// The value of a key, or its default.
@@ -79,6 +85,14 @@ impl Section {
             None => None,
         };
         Section::new(path, table, Rc::clone(&self.state))
+    }
+
+    /// The texts of the table of this name, by their keys, which the file's owner chooses.
+    #[must_use]
+    pub fn texts(&self, key: &str) -> BTreeMap<String, String> {
+        let inner = self.section(key);
+        let keys = inner.table.iter().flat_map(Table::keys);
+        keys.filter_map(|key| Some((key.clone(), inner.optional::<String>(key)?))).collect()
     }
 
     /// The array of tables of this name; absent ones read as empty.

@@ -1,130 +1,319 @@
 //! Which tokens hold, and what a client is told of those that do not.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+mod freshness;
+pub(crate) mod issuer;
+mod texts;
 
-use aws_lc_rs::{
-    rand::SystemRandom,
-    signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair},
-};
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use http::HeaderValue;
-use jsonwebtoken::{EncodingKey, Header};
-use serde_json::json;
+use std::{path::Path, time::Duration};
 
-use super::*;
+use http::{HeaderMap, HeaderValue, header};
+use issuer::{SigningKey, claims, encode, headers, jwks, now_s};
+use serde_json::{Value, json};
 
-struct Issuer {
-    pkcs8: Vec<u8>,
-    directory: tempfile::TempDir,
-}
+use super::{identity::IdentitySource, *};
 
-impl Issuer {
-    fn new(id: &str) -> Self {
-        let pkcs8 = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new()).unwrap();
-        let issuer = Self { pkcs8: pkcs8.as_ref().to_vec(), directory: tempfile::tempdir().unwrap() };
-        issuer.publish(id);
-        issuer
-    }
+const ISSUER: &str = "https://issuer/";
 
-    fn publish(&self, id: &str) {
-        let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &self.pkcs8).unwrap();
-        let point = pair.public_key().as_ref();
-        let part = |range: std::ops::Range<usize>| URL_SAFE_NO_PAD.encode(&point[range]);
-        let key = json!({"kty": "EC", "crv": "P-256", "kid": id, "alg": "ES256", "x": part(1..33), "y": part(33..65)});
-        fs::write(self.directory.path().join("jwks.json"), json!({ "keys": [key] }).to_string()).unwrap();
-    }
-
-    fn authorizer(&self) -> JwtAuthorizer {
-        JwtAuthorizer::new(JwtDefinition {
-            name: "a".into(),
-            issuer: "https://issuer/".into(),
-            audience: vec!["shop".into()],
-            jwks: JwksSource::File(self.directory.path().join("jwks.json")),
-            header: "authorization".into(),
-        })
-        .unwrap()
-    }
-
-    fn token(&self, id: &str, claims: &Value) -> String {
-        let header = Header { kid: Some(id.into()), ..Header::new(Algorithm::ES256) };
-        jsonwebtoken::encode(&header, claims, &EncodingKey::from_ec_der(&self.pkcs8)).unwrap()
+fn definition(issuer: &str, jwks: JwksSource) -> JwtDefinition {
+    JwtDefinition {
+        name: "a".into(),
+        issuer: issuer.into(),
+        audience: vec!["shop".into()],
+        jwks,
+        ca: None,
+        identity_source: vec![IdentitySource::Header(header::AUTHORIZATION)],
+        leeway: Duration::ZERO,
     }
 }
 
-fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
+/// An authorizer with the keys of this text, in a file that is read once.
+fn authorizer_with(keys: &str, change: impl FnOnce(&mut JwtDefinition)) -> Result<JwtAuthorizer, KeySetError> {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("jwks.json");
+    std::fs::write(&file, keys).unwrap();
+    let mut definition = definition(ISSUER, JwksSource::File(file));
+    change(&mut definition);
+    JwtAuthorizer::new(definition)
 }
 
-fn claims() -> Value {
-    json!({"iss": "https://issuer/", "aud": "shop", "sub": "ada", "exp": now() + 600})
+fn authorizer(keys: &[&SigningKey]) -> JwtAuthorizer {
+    authorizer_with(&jwks(keys.iter().copied()), |_| {}).unwrap()
 }
 
-fn headers(token: &str) -> HeaderMap {
-    [(http::header::AUTHORIZATION, HeaderValue::from_str(&format!("Bearer {token}")).unwrap())].into_iter().collect()
+async fn check(authorizer: &JwtAuthorizer, token: &str) -> Result<Arc<Claims>, Refusal> {
+    authorizer.check(&headers(token), None, &[]).await
 }
 
 #[tokio::test]
-async fn a_token_that_holds_names_its_principal() {
-    let issuer = Issuer::new("k");
-    let authorizer = issuer.authorizer();
-    let mut several = claims();
-    several["aud"] = json!(["other", "shop"]);
-    let mut by_client = claims();
-    by_client["aud"] = Value::Null;
-    by_client["client_id"] = json!("shop");
-    for claims in [claims(), several, by_client] {
-        let principal = authorizer.check(&headers(&issuer.token("k", &claims))).await.unwrap();
-        assert_eq!(principal.as_deref(), Some("ada"));
-    }
-}
-
-#[tokio::test]
-async fn a_token_that_does_not_hold_is_refused_with_the_reason() {
-    let issuer = Issuer::new("k");
-    let authorizer = issuer.authorizer();
-    let with = |name: &str, value: Value| {
-        let mut claims = claims();
-        claims[name] = value;
-        issuer.token("k", &claims)
-    };
-    let good = issuer.token("k", &claims());
-    let (head, signature) = good.rsplit_once('.').unwrap();
-    let none = format!("{}.{}.", URL_SAFE_NO_PAD.encode(r#"{"alg":"none"}"#), head.split_once('.').unwrap().1);
-    let hmac_header = Header { kid: Some("k".into()), ..Header::new(Algorithm::HS256) };
-    let hmac = jsonwebtoken::encode(&hmac_header, &claims(), &EncodingKey::from_secret(b"the public key")).unwrap();
-    for (token, outcome, reason) in [
-        (with("exp", json!(now() - 10)), Outcome::ExpiredToken, "the token has expired"),
-        (with("nbf", json!(now() + 600)), Outcome::Unauthorized, "the token is not valid yet"),
-        (with("iss", json!("https://else/")), Outcome::Unauthorized, "the issuer that is asked for"),
-        (with("aud", json!("else")), Outcome::Unauthorized, "the token does not have a valid audience"),
-        (
-            format!("{head}.{}", signature.chars().rev().collect::<String>()),
-            Outcome::Unauthorized,
-            "signature does not hold",
-        ),
-        (Issuer::new("k").token("k", &claims()), Outcome::Unauthorized, "signature does not hold"),
-        (issuer.token("unknown", &claims()), Outcome::Unauthorized, "the token's key is unknown"),
-        (none, Outcome::Unauthorized, "the token is malformed"),
-        (hmac, Outcome::Unauthorized, "the token's algorithm is not supported"),
-        ("x".repeat(MOST_TOKEN_BYTES + 1), Outcome::Unauthorized, "the token is too large"),
+async fn a_token_that_holds_says_who_asks_and_what_else_its_issuer_knows() {
+    let key = SigningKey::ec("k");
+    let authorizer = authorizer(&[&key]);
+    for (changes, principal) in [
+        (json!({}), Some("ada")),
+        (json!({"aud": ["other", "shop"]}), Some("ada")),
+        (json!({"aud": null, "client_id": "shop"}), Some("ada")),
+        (json!({"aud": null, "client_id": "shop", "sub": null}), Some("shop")),
+        (json!({"sub": null}), None),
+        (json!({"nbf": now_s(), "iat": now_s() - 1, "exp": (now_s() + 60) as f64 + 0.5}), Some("ada")),
     ] {
-        let refusal = authorizer.check(&headers(&token)).await.unwrap_err();
-        assert_eq!(refusal.outcome, outcome, "{reason}");
-        let challenge = refusal.challenge.unwrap();
-        assert!(challenge.contains(reason) && challenge.contains("error=\"invalid_token\""), "{reason}: {challenge}");
+        let token = key.token(&claims(ISSUER, changes.clone()));
+        // Twice: the second time it is known.
+        for _ in 0..2 {
+            let claims = check(&authorizer, &token).await.unwrap();
+            assert_eq!(claims.principal(), principal, "{changes}");
+        }
     }
-    let refusal = authorizer.check(&HeaderMap::new()).await.unwrap_err();
-    assert_eq!(refusal.challenge.as_deref(), Some("Bearer"));
+    let changes = json!({"groups": ["a", "b"], "level": 3, "admin": true, "scope": "read  write"});
+    let claims = check(&authorizer, &key.token(&claims(ISSUER, changes))).await.unwrap();
+    assert_eq!(claims.scopes, ["read", "write"]);
+    let texts: Vec<_> = ["groups", "level", "admin", "sub"].map(|name| claims.text(name).unwrap().into_owned()).into();
+    assert_eq!(texts, ["[a b]", "3", "true", "ada"]);
+    assert_eq!(claims.text("absent"), None);
 }
 
 #[tokio::test]
-async fn a_key_that_is_new_in_the_set_is_found_and_unknown_ones_do_not_make_it_read_again() {
-    let issuer = Issuer::new("old");
-    let authorizer = issuer.authorizer();
-    issuer.publish("new");
-    assert!(authorizer.check(&headers(&issuer.token("new", &claims()))).await.is_ok());
-    issuer.publish("newer");
-    // Within the pause the set is not read again, whatever ids tokens name.
-    assert!(authorizer.check(&headers(&issuer.token("newer", &claims()))).await.is_err());
-    assert!(authorizer.check(&headers(&issuer.token("new", &claims()))).await.is_ok());
+async fn each_algorithm_of_the_list_is_taken_with_a_key_of_its_own() {
+    let rsa = SigningKey::rsa("rsa");
+    let curves = ["P-256", "P-384", "P-521"].map(|curve| SigningKey::on_curve(curve, curve));
+    let authorizer = authorizer(&[&rsa, &curves[0], &curves[1], &curves[2]]);
+    for algorithm in ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512"] {
+        let header = json!({"alg": algorithm, "kid": "rsa"}).to_string();
+        let taken = check(&authorizer, &rsa.token_with(&header, &claims(ISSUER, json!({})))).await;
+        assert!(taken.is_ok(), "{algorithm}: {taken:?}");
+    }
+    for key in &curves {
+        let taken = check(&authorizer, &key.token(&claims(ISSUER, json!({})))).await;
+        assert!(taken.is_ok(), "{}: {taken:?}", key.id);
+    }
+}
+
+#[tokio::test]
+async fn claims_that_do_not_hold_are_refused_with_the_reason_in_the_order_of_the_checks() {
+    let key = SigningKey::ec("k");
+    let authorizer = authorizer(&[&key]);
+    let (past, future) = (now_s() - 10, now_s() + 600);
+    for (changes, outcome, reason) in [
+        (json!({"exp": past}), Outcome::ExpiredToken, "the token has expired"),
+        (json!({"exp": now_s()}), Outcome::ExpiredToken, "the token has expired"),
+        (json!({"exp": -1}), Outcome::ExpiredToken, "the token has expired"),
+        (json!({"exp": null}), Outcome::Unauthorized, "the token does not have an expiration time"),
+        (json!({"exp": "4102444800"}), Outcome::Unauthorized, "the token is malformed"),
+        (json!({"nbf": future}), Outcome::Unauthorized, "the token is not valid yet"),
+        (json!({"iat": future}), Outcome::Unauthorized, "the token was issued in the future"),
+        (json!({"iss": "https://else/"}), Outcome::Unauthorized, "the token does not have a valid issuer"),
+        (json!({"iss": ["https://issuer/"]}), Outcome::Unauthorized, "the token does not have a valid issuer"),
+        (json!({"iss": null}), Outcome::Unauthorized, "the token does not have a valid issuer"),
+        (json!({"aud": "else"}), Outcome::Unauthorized, "the token does not have a valid audience"),
+        (json!({"aud": []}), Outcome::Unauthorized, "the token does not have a valid audience"),
+        (json!({"aud": null}), Outcome::Unauthorized, "the token does not have a valid audience"),
+        (
+            json!({"aud": "else", "client_id": "shop"}),
+            Outcome::Unauthorized,
+            "the token does not have a valid audience",
+        ),
+        (json!({"aud": "else", "exp": past}), Outcome::Unauthorized, "the token does not have a valid audience"),
+        (json!({"iss": "else", "aud": "else"}), Outcome::Unauthorized, "the token does not have a valid issuer"),
+        (json!({"nbf": future, "exp": past}), Outcome::ExpiredToken, "the token has expired"),
+    ] {
+        let refusal = check(&authorizer, &key.token(&claims(ISSUER, changes.clone()))).await.unwrap_err();
+        assert_eq!(refusal.outcome, outcome, "{changes}");
+        let challenge = format!("Bearer scope=\"\" error=\"invalid_token\" error_description=\"{reason}\"");
+        assert_eq!(refusal.challenge, Some(challenge), "{changes}");
+        assert_eq!(refusal.of_http_api().status(), 401);
+    }
+}
+
+#[tokio::test]
+async fn a_clock_that_differs_is_allowed_for_where_the_configuration_says_so() {
+    let key = SigningKey::ec("k");
+    let authorizer = authorizer_with(&jwks([&key]), |own| own.leeway = Duration::from_secs(60)).unwrap();
+    for (changes, is_taken) in [
+        (json!({"exp": now_s() - 30}), true),
+        (json!({"nbf": now_s() + 30, "iat": now_s() + 30}), true),
+        (json!({"exp": now_s() - 90}), false),
+        (json!({"nbf": now_s() + 90}), false),
+    ] {
+        let token = key.token(&claims(ISSUER, changes.clone()));
+        assert_eq!(check(&authorizer, &token).await.is_ok(), is_taken, "{changes}");
+    }
+}
+
+#[tokio::test]
+async fn what_one_authorizer_remembers_is_nothing_to_another() {
+    let key = SigningKey::ec("k");
+    let mine = authorizer(&[&key]);
+    let others = authorizer_with(&jwks([&key]), |own| own.audience = vec!["else".into()]).unwrap();
+    let same_id = authorizer(&[&SigningKey::ec("k")]);
+    let token = key.token(&claims(ISSUER, json!({})));
+    for _ in 0..2 {
+        assert!(check(&mine, &token).await.is_ok());
+        assert!(check(&others, &token).await.is_err());
+        assert!(check(&same_id, &token).await.is_err());
+    }
+}
+
+/// A token is found by its whole text: one that ends alike has the same place.
+#[tokio::test]
+async fn a_token_that_ends_like_one_that_is_remembered_is_none() {
+    let key = SigningKey::ec("k");
+    let authorizer = authorizer(&[&key]);
+    let [ada, eve] = ["ada", "eve"].map(|name| key.token(&claims(ISSUER, json!({"sub": name}))));
+    assert!(check(&authorizer, &ada).await.is_ok());
+    let (_, signature) = ada.rsplit_once('.').unwrap();
+    let (signed, _) = eve.rsplit_once('.').unwrap();
+    assert!(check(&authorizer, &format!("{signed}.{signature}")).await.is_err());
+}
+
+#[tokio::test]
+async fn more_tokens_than_are_remembered_are_all_taken() {
+    let key = SigningKey::ec("k");
+    let authorizer = authorizer(&[&key]);
+    let tokens: Vec<_> =
+        (0..3_000).map(|number| key.token(&claims(ISSUER, json!({"sub": number.to_string()})))).collect();
+    for _ in 0..2 {
+        for (number, token) in tokens.iter().enumerate() {
+            let claims = check(&authorizer, token).await.unwrap();
+            assert_eq!(claims.principal(), Some(number.to_string().as_str()));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_is_remembered_expires_all_the_same() {
+    let key = SigningKey::ec("k");
+    let authorizer = authorizer(&[&key]);
+    let soon = precisely_now_s() + 0.3;
+    let token = key.token(&claims(ISSUER, json!({"exp": soon})));
+    assert!(check(&authorizer, &token).await.is_ok());
+    while precisely_now_s() <= soon {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(check(&authorizer, &token).await.unwrap_err().outcome, Outcome::ExpiredToken);
+}
+
+fn precisely_now_s() -> f64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs_f64()
+}
+
+#[tokio::test]
+async fn one_of_the_routes_scopes_is_needed_and_lacking_it_is_403() {
+    let key = SigningKey::ec("k");
+    let authorizer = authorizer(&[&key]);
+    let scopes = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    for (changes, asked, is_taken) in [
+        (json!({}), &["read"][..], true),
+        (json!({}), &["admin", "write"], true),
+        (json!({}), &["admin"], false),
+        (json!({}), &["read write"], false),
+        (json!({}), &["READ"], false),
+        (json!({"scope": null, "scp": ["admin"]}), &["admin"], true),
+        (json!({"scope": null, "scp": "x admin"}), &["admin"], true),
+        (json!({"scope": null, "scp": 3}), &["3"], false),
+        (json!({"scope": null}), &["admin"], false),
+        (json!({"scope": ""}), &[""], false),
+        (json!({"scope": null}), &[], true),
+    ] {
+        let headers = headers(&key.token(&claims(ISSUER, changes.clone())));
+        let checked = authorizer.check(&headers, None, &scopes(asked)).await;
+        assert_eq!(checked.is_ok(), is_taken, "{changes} {asked:?}");
+        let Err(refusal) = checked else { continue };
+        assert_eq!((refusal.outcome, refusal.of_http_api().status().as_u16()), (Outcome::AccessDenied, 403));
+        let challenge = refusal.challenge.unwrap();
+        let expected = format!("Bearer scope=\"{}\" error=\"insufficient_scope\" ", asked.join(" "));
+        assert!(challenge.starts_with(&expected), "{challenge}");
+    }
+}
+
+#[tokio::test]
+async fn a_request_has_one_token_in_one_of_the_places_that_are_named() {
+    let key = SigningKey::ec("k");
+    let sources =
+        ["$request.header.Authorization", "$request.querystring.access_token", "method.request.header.X-Token"];
+    let sources: Vec<_> = sources.iter().filter_map(|text| IdentitySource::parse(text)).collect();
+    let authorizer = authorizer_with(&jwks([&key]), |own| own.identity_source = sources).unwrap();
+    let token = key.token(&claims(ISSUER, json!({})));
+    let (bare, bearer, query) = (token.clone(), format!("bEARER {token}"), format!("a=b&access_token={token}&c"));
+    let twice = format!("{query}&access_token={token}");
+    let no_token = "there is no token";
+    for (own, query, expected) in [
+        (vec![("authorization", bare.as_str())], None, Ok(())),
+        (vec![("authorization", &bearer)], None, Ok(())),
+        (vec![("x-token", &bearer)], Some("x=y"), Ok(())),
+        (vec![], Some(query.as_str()), Ok(())),
+        (vec![], None, Err(no_token)),
+        (vec![("x-other", &bare)], Some("Access_Token=x"), Err(no_token)),
+        (vec![("authorization", &bare), ("authorization", &bare)], None, Err("the request has several tokens")),
+        (vec![("authorization", &bare)], Some(&query), Err("the request has several tokens")),
+        (vec![("authorization", &bare), ("x-token", &bare)], None, Err("the request has several tokens")),
+        (vec![], Some(&twice), Err("the request has several tokens")),
+        (vec![("authorization", "Basic YTpi")], None, Err("token contains an invalid number of segments")),
+        (vec![("authorization", "")], None, Err("token contains an invalid number of segments")),
+        (vec![("authorization", "Bearer a.\u{e9}.b")], None, Err("the token is malformed")),
+    ] {
+        let mut headers = HeaderMap::new();
+        for (name, value) in own {
+            headers.append(name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
+        }
+        let checked = authorizer.check(&headers, query, &[]).await;
+        let reason = checked.as_ref().map(|_| ()).map_err(|refusal| refusal.detail.as_deref().unwrap_or_default());
+        assert_eq!(reason, expected);
+        if expected == Err(no_token) {
+            assert_eq!(checked.unwrap_err().challenge.as_deref(), Some("Bearer"));
+        }
+    }
+}
+
+/// Neither a token nor a part of it is in what is logged or recorded.
+#[tokio::test]
+async fn a_refusal_does_not_repeat_the_token() {
+    let key = SigningKey::ec("k");
+    let refusal = check(&authorizer(&[&key]), "abc.def.ghi").await.unwrap_err();
+    assert!(!format!("{refusal:?}").contains("def"));
+}
+
+#[test]
+fn a_file_that_has_no_key_is_an_error_at_the_start() {
+    let weak = json!({"keys": [{"kty": "RSA", "n": encode(&[0xff; 128]), "e": "AQAB"}]}).to_string();
+    for (keys, reason) in [
+        ("", "it is no JSON Web Key Set"),
+        ("{}", "it is no JSON Web Key Set"),
+        ("{\"keys\": []}", "it has no key that signatures can be verified with"),
+        (&weak, "it has no key that signatures can be verified with"),
+    ] {
+        let error = authorizer_with(keys, |_| {}).unwrap_err().to_string();
+        assert!(error.contains(reason) && error.contains("jwks.json"), "{error}");
+    }
+    let absent = JwtAuthorizer::new(definition(ISSUER, JwksSource::File(Path::new("/absent/jwks").into())));
+    assert!(absent.unwrap_err().to_string().contains("No such file"));
+    let ca = authorizer_with(&jwks([&SigningKey::ec("k")]), |own| own.ca = Some("/absent/ca".into()));
+    assert!(ca.unwrap_err().to_string().contains("/absent/ca"));
+}
+
+/// What one check costs; run it in a release build: `cargo test --release -p weir-gateway costs -- --ignored --nocapture`.
+#[tokio::test]
+#[ignore = "a measurement"]
+async fn what_a_check_costs() {
+    let keys = [SigningKey::rsa("rsa"), SigningKey::ec("ec")];
+    let authorizer = authorizer(&[&keys[0], &keys[1]]);
+    for key in &keys {
+        let more = json!({"email": "ada@example.com", "groups": ["a", "b"], "iat": now_s(), "jti": "0123456789abcdef"});
+        let token = |number: usize| {
+            let mut claims = claims(ISSUER, more.clone());
+            claims["number"] = Value::from(number);
+            headers(&key.token(&claims))
+        };
+        let tokens: Vec<_> = (0..500).map(token).collect();
+        let each = |begun: std::time::Instant, count: u32| begun.elapsed() / count;
+        let begun = std::time::Instant::now();
+        for headers in &tokens {
+            authorizer.check(headers, None, &[]).await.unwrap();
+        }
+        let miss = each(begun, 500);
+        let begun = std::time::Instant::now();
+        for headers in tokens.iter().cycle().take(500_000) {
+            authorizer.check(headers, None, &[]).await.unwrap();
+        }
+        let bytes = tokens[0][header::AUTHORIZATION].len();
+        println!("{}, {bytes} bytes: verified {miss:?}, remembered {:?}", key.id, each(begun, 500_000));
+    }
 }

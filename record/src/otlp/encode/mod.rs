@@ -101,7 +101,7 @@ fn resource(to: &mut Writer<'_>, source: &Source) {
     to.integer_attribute(ATTRIBUTES, keys::RECORDS_OFFERED, stamp.offered);
     to.integer_attribute(ATTRIBUTES, keys::RECORDS_DROPPED, stamp.dropped);
     if stamp.doubtful {
-        to.truth_attribute(ATTRIBUTES, keys::BATCH_DOUBTFUL);
+        to.truth_attribute(ATTRIBUTES, keys::BATCH_DOUBTFUL, true);
     }
     if let Some(told) = stamp.elsewhere {
         to.integer_attribute(ATTRIBUTES, keys::ELSEWHERE_SEQUENCE, told.sequence);
@@ -151,9 +151,9 @@ impl Attributes<'_, '_> {
         }
     }
 
-    fn truth(&mut self, key: &str, value: bool) {
-        if value {
-            self.to.truth_attribute(self.field, key);
+    fn optional_truth(&mut self, key: &str, value: Option<bool>) {
+        if let Some(value) = value {
+            self.to.truth_attribute(self.field, key, value);
         }
     }
 }
@@ -203,7 +203,8 @@ fn log_attributes(to: &mut Attributes<'_, '_>, record: &AccessRecord) {
     to.optional_text(keys::API_KEY_ID, record.api_key_id.as_deref());
     to.optional_text(keys::USAGE_PLAN, record.usage_plan.as_deref());
     to.optional_text(keys::CACHE, (record.cache != CacheStatus::None).then(|| record.cache.as_str()));
-    to.truth(keys::CANARY, record.canary);
+    to.optional_truth(keys::CANARY, record.canary.then_some(true));
+    to.optional_truth(keys::TRACE_KEPT, record.trace_kept);
     to.optional_text(keys::ERROR_MESSAGE, record.error_message.as_deref());
     for (key, value) in &record.attributes {
         to.optional_text(key, Some(value));

@@ -73,7 +73,7 @@ impl Attributes {
 }
 
 fn log_record(record: &AccessRecord) -> LogRecord {
-    let mut to = Attributes(Vec::with_capacity(26 + record.attributes.len()));
+    let mut to = Attributes(Vec::with_capacity(27 + record.attributes.len()));
     to.text(keys::REQUEST_ID, &record.request_id);
     to.text(keys::API, &record.api);
     to.text(keys::STAGE, &record.stage);
@@ -101,6 +101,7 @@ fn log_record(record: &AccessRecord) -> LogRecord {
     if record.canary {
         to.0.push(attribute(keys::CANARY, Value::BoolValue(true)));
     }
+    to.0.extend(record.trace_kept.map(|kept| attribute(keys::TRACE_KEPT, Value::BoolValue(kept))));
     to.optional_text(keys::ERROR_MESSAGE, record.error_message.as_deref());
     to.0.extend(record.attributes.iter().map(|(key, value)| text_attribute(key, value)));
     let time = nanos(record.time_us);

@@ -126,10 +126,10 @@ impl Writer<'_> {
     }
 
     /// An attribute that is true.
-    pub(super) fn truth_attribute(&mut self, field: u32, key: &str) {
+    pub(super) fn truth_attribute(&mut self, field: u32, key: &str, value: bool) {
         self.begin_attribute(field, key, 2);
         self.tag(TRUTH, VARINT);
-        self.number(1);
+        self.number(u64::from(value));
     }
 }
 

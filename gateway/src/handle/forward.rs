@@ -1,0 +1,101 @@
+//! To a server behind the gateway: the request as it goes up, and what comes of it.
+
+use std::{rc::Rc, time::Duration};
+
+use http::{HeaderValue, Request, Response, StatusCode, header};
+use hyper::body::Incoming;
+use weir_record::Outcome;
+
+use super::{Answer, broken_upload, headers};
+use crate::{
+    body::{Proxied, Upload, UploadBody},
+    connection::upgrade::Tunnel,
+    core::Core,
+    exchange::Exchange,
+    integration::HttpProxy,
+    refusal::Refusal,
+    serving::Route,
+    target::Target,
+    upstream::SendError,
+};
+
+/// Sends a request on and waits for the head of the answer.
+pub(super) async fn forward(
+    core: &Rc<Core>,
+    route: &Route,
+    proxy: &HttpProxy,
+    target: &Target<'_>,
+    mut request: Request<UploadBody>,
+    exchange: &mut Exchange,
+    upload: &Upload,
+) -> Result<Answer, Refusal> {
+    let parameters = route.key.parameters(target, exchange.facts.below);
+    let value = |name: &str| parameters.iter().find(|(own, _)| *own == name).map_or("", |(_, value)| *value);
+    let path = proxy.uri.path_and_query(value, request.uri().query());
+    let uri = path.parse();
+    *request.uri_mut() =
+        uri.map_err(|_| Refusal::with_detail(Outcome::BadRequestParameters, "the path makes no URI"))?;
+    *request.version_mut() = http::Version::HTTP_11;
+    if let Some(method) = &proxy.method {
+        *request.method_mut() = method.clone();
+    }
+    let is_websocket = asks_for_websocket(&request);
+    headers::to_integration(request.headers_mut(), &proxy.upstream.host, exchange);
+    if is_websocket {
+        request.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        request.headers_mut().insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    }
+    exchange.integration_begins();
+    let deadline = core.deadlines.after(proxy.timeout);
+    match core.pool.send(&proxy.upstream, request, deadline).await {
+        Ok((response, _)) if is_websocket && response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+            Ok(tunnel(response, proxy.idle_timeout))
+        }
+        Ok((response, _)) if response.status().is_informational() => {
+            exchange.integration_ends();
+            Err(Refusal::with_detail(Outcome::IntegrationFailure, "the integration switched protocols unasked"))
+        }
+        Ok((response, lease)) => Ok(Answer::Integration(response.map(|body| {
+            Box::new(Proxied {
+                body,
+                lease: Some(lease),
+                idle_timeout: proxy.idle_timeout,
+                deadlines: core.deadlines.clone(),
+                deadline: None,
+            })
+        }))),
+        Err(error) => {
+            exchange.integration_ends();
+            let refusal = broken_upload(upload, &exchange.facts.client);
+            let refusal = refusal.unwrap_or_else(|| Refusal::with_detail(outcome_of(&error), error.to_string()));
+            exchange.facts.integration.error = Some(error.to_string());
+            Err(refusal)
+        }
+    }
+}
+
+fn outcome_of(error: &SendError) -> Outcome {
+    match error {
+        SendError::Timeout(_) => Outcome::IntegrationTimeout,
+        SendError::Http { .. } => Outcome::IntegrationReset,
+        _ => Outcome::IntegrationFailure,
+    }
+}
+
+/// Whether the client asks for a WebSocket (RFC 6455, section 4.1).
+fn asks_for_websocket(request: &Request<UploadBody>) -> bool {
+    let has = |name, token: &str| {
+        let values = request.headers().get_all(name).iter().filter_map(|value| value.to_str().ok());
+        values.flat_map(|value| value.split(',')).any(|own| own.trim().eq_ignore_ascii_case(token))
+    };
+    request.headers().contains_key(header::UPGRADE)
+        && has(header::UPGRADE, "websocket")
+        && has(header::CONNECTION, "upgrade")
+}
+
+fn tunnel(mut response: Response<Incoming>, idle: Duration) -> Answer {
+    let upstream = hyper::upgrade::on(&mut response);
+    // Who hears of its end is known when the exchange is handed over.
+    let tunnel = Tunnel { upstream, idle, on_end: Box::new(|_| {}) };
+    Answer::Tunnel(response.map(drop), tunnel)
+}

@@ -1,0 +1,119 @@
+//! What headers a request and its response lose and gain on their way through the gateway.
+//!
+//! The rules are API Gateway's (<https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-known-issues.html>)
+//! where it has any, and RFC 9110, section 7.6, for what concerns one connection alone.
+
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+
+use crate::{config::definitions::ApiKind, exchange::Exchange};
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
+const EXTENDED_REQUEST_ID: HeaderName = HeaderName::from_static("x-amz-apigw-id");
+const HTTP_REQUEST_ID: HeaderName = HeaderName::from_static("apigw-requestid");
+const REQUEST_ID_2: HeaderName = HeaderName::from_static("x-amz-id-2");
+const S3_REQUEST_ID: HeaderName = HeaderName::from_static("x-amz-request-id");
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
+
+/// Headers that concern one connection alone, and what older peers send.
+const HOP_BY_HOP: [HeaderName; 9] = [
+    header::CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+];
+
+/// Headers of a response that REST APIs give another name, since they have the like of them themselves or keep them.
+const REMAPPED: [(HeaderName, HeaderName); 6] = [
+    (header::AUTHORIZATION, HeaderName::from_static("x-amzn-remapped-authorization")),
+    (header::DATE, HeaderName::from_static("x-amzn-remapped-date")),
+    (header::MAX_FORWARDS, HeaderName::from_static("x-amzn-remapped-max-forwards")),
+    (header::SERVER, HeaderName::from_static("x-amzn-remapped-server")),
+    (header::USER_AGENT, HeaderName::from_static("x-amzn-remapped-user-agent")),
+    (header::WWW_AUTHENTICATE, HeaderName::from_static("x-amzn-remapped-www-authenticate")),
+];
+
+/// The headers that the integration gets: those of the client, save what concerned its connection, and who it was.
+pub(crate) fn to_integration(headers: &mut HeaderMap, host: &HeaderValue, exchange: &Exchange) {
+    let client = &exchange.facts.client;
+    remove_hop_by_hop(headers);
+    headers.remove(header::EXPECT);
+    // What a stranger says of proxies before us is not passed on.
+    let is_trusted = client.is_trusted_proxy();
+    if !is_trusted {
+        headers.remove(header::FORWARDED);
+        headers.remove(FORWARDED_PORT);
+    }
+    let asked = headers.insert(header::HOST, host.clone());
+    if !(is_trusted && headers.contains_key(FORWARDED_HOST)) {
+        match asked.or_else(|| HeaderValue::from_str(exchange.record.domain.as_deref()?).ok()) {
+            Some(asked) => drop(headers.insert(FORWARDED_HOST, asked)),
+            None => drop(headers.remove(FORWARDED_HOST)),
+        }
+    }
+    let before = headers.get(FORWARDED_FOR).filter(|_| is_trusted).and_then(|value| value.to_str().ok());
+    let clients = match before {
+        Some(before) => HeaderValue::try_from(format!("{before}, {}", client.peer.ip())),
+        None => HeaderValue::from_str(client.peer_text()),
+    };
+    if let Ok(clients) = clients {
+        headers.insert(FORWARDED_FOR, clients);
+    }
+    if !(is_trusted && headers.contains_key(FORWARDED_PROTO)) {
+        headers.insert(FORWARDED_PROTO, HeaderValue::from_static(exchange.scheme()));
+    }
+    headers.insert(REQUEST_ID, exchange.request_id.clone());
+    exchange.trace.write(headers, exchange.is_sampled());
+}
+
+/// What of an integration's headers does not go to the client.
+pub(crate) fn from_integration(headers: &mut HeaderMap, exchange: &Exchange) {
+    remove_hop_by_hop(headers);
+    if exchange.kind() == ApiKind::Rest {
+        for (name, remapped) in &REMAPPED {
+            while let Some(value) = headers.remove(name) {
+                headers.append(remapped, value);
+            }
+        }
+    }
+}
+
+/// What the client gets besides: the request's id, and what the limits say.
+pub(crate) fn to_client(headers: &mut HeaderMap, exchange: &Exchange) {
+    headers.insert(REQUEST_ID, exchange.request_id.clone());
+    match exchange.kind() {
+        ApiKind::Http => drop(headers.insert(HTTP_REQUEST_ID, exchange.request_id.clone())),
+        ApiKind::Rest => {
+            if let Ok(id) = HeaderValue::try_from(exchange.extended_request_id()) {
+                headers.insert(EXTENDED_REQUEST_ID, id);
+            }
+        }
+    }
+    if let Some(limits) = &exchange.limits {
+        limits.insert(headers);
+    }
+}
+
+/// The integration's own ids of a request: `$context.awsEndpointRequestId` and `…2`.
+pub(crate) fn ids_of_integration(headers: &HeaderMap) -> (Option<String>, Option<String>) {
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    (text(REQUEST_ID).or_else(|| text(S3_REQUEST_ID)), text(REQUEST_ID_2))
+}
+
+fn remove_hop_by_hop(headers: &mut HeaderMap) {
+    if let Some(value) = headers.get(header::CONNECTION).cloned() {
+        for name in value.to_str().unwrap_or_default().split(',') {
+            headers.remove(name.trim());
+        }
+    }
+    for name in HOP_BY_HOP {
+        headers.remove(name);
+    }
+}

@@ -1,0 +1,105 @@
+//! What answers a route in a stage: its definition, made ready.
+
+mod mock;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use http::{Method, uri::Authority};
+use weir_station::{tls::ClientTlsConfig, watched::FileFault};
+
+pub(crate) use mock::answer as answer_mock;
+
+use crate::{
+    config::{
+        definitions::ServiceDefinition,
+        integration::{Integration as Definition, Mock, StageUri},
+    },
+    upstream::Upstream,
+};
+
+/// What answers a route in a stage.
+#[derive(Debug)]
+pub(crate) enum Integration {
+    /// An HTTP server.
+    HttpProxy(HttpProxy),
+    /// The gateway, with what the configuration says.
+    Mock(Mock),
+}
+
+/// An HTTP server behind the gateway, in a stage.
+#[derive(Debug)]
+pub(crate) struct HttpProxy {
+    /// Where it is.
+    pub uri: StageUri,
+    /// The method that it is asked with; none for the client's.
+    pub method: Option<Method>,
+    /// How long it may take to begin its answer.
+    pub timeout: std::time::Duration,
+    /// How long its answer may pause.
+    pub idle_timeout: std::time::Duration,
+    /// The servers of which one is asked.
+    pub upstream: Arc<Upstream>,
+}
+
+impl Integration {
+    /// Makes an integration ready for a stage with these variables.
+    ///
+    /// # Errors
+    /// When a file of certificates cannot be used.
+    pub(crate) fn new(
+        definition: &Definition,
+        variables: &BTreeMap<String, String>,
+        upstreams: &mut Upstreams,
+    ) -> Result<Self, FileFault> {
+        Ok(match definition {
+            Definition::Mock(mock) => Self::Mock(mock.clone()),
+            Definition::HttpProxy(proxy) => {
+                let uri =
+                    StageUri::new(&proxy.uri, variables).expect("the configuration checks the URI in every stage");
+                let upstream = upstreams.of(&uri, &proxy.tls)?;
+                Self::HttpProxy(HttpProxy {
+                    uri,
+                    method: proxy.method.clone(),
+                    timeout: proxy.timeout,
+                    idle_timeout: proxy.idle_timeout,
+                    upstream,
+                })
+            }
+        })
+    }
+}
+
+/// The servers behind the gateway: one entry for all integrations that reach the same one in the same way, so that they
+/// share connections.
+#[derive(Debug, Default)]
+pub(crate) struct Upstreams {
+    services: HashMap<String, ServiceDefinition>,
+    known: HashMap<(bool, Authority, ClientTlsConfig), Arc<Upstream>>,
+}
+
+impl Upstreams {
+    /// Those that these services name, and what was known before: what stays the same keeps its connections.
+    pub(crate) fn new(services: &[ServiceDefinition], before: Option<&Self>) -> Self {
+        let services: HashMap<_, _> = services.iter().map(|own| (own.name.clone(), own.clone())).collect();
+        let is_same = |authority: &Authority| {
+            before.is_some_and(|before| before.services.get(authority.host()) == services.get(authority.host()))
+        };
+        let known = before.iter().flat_map(|before| &before.known).filter(|((_, authority, _), _)| is_same(authority));
+        let known = known.map(|(key, upstream)| (key.clone(), Arc::clone(upstream))).collect();
+        Self { services, known }
+    }
+
+    fn of(&mut self, uri: &StageUri, tls: &ClientTlsConfig) -> Result<Arc<Upstream>, FileFault> {
+        let key = (uri.is_https, uri.authority.clone(), tls.clone());
+        if let Some(known) = self.known.get(&key) {
+            return Ok(Arc::clone(known));
+        }
+        let service = self.services.get(uri.authority.host()).filter(|_| uri.authority.port().is_none());
+        let upstream = Arc::new(Upstream::new(uri.is_https, uri.authority.clone(), service, tls)?);
+        self.known.insert(key, Arc::clone(&upstream));
+        Ok(upstream)
+    }
+}

@@ -1,0 +1,90 @@
+//! The configuration, read again: on SIGHUP, and when one of its files changes.
+//!
+//! What always holds: all or nothing. A configuration with a fault changes nothing and is logged; one without takes the
+//! place of the other between two requests, and no connection ends. What listens, and where telemetry goes, stays as it
+//! was at the start.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+    time::{MissedTickBehavior, interval},
+};
+use tokio_util::sync::CancellationToken;
+use weir_station::{config::Document, watched::Seen};
+
+use crate::{
+    config::{Config, OTHER_SECTIONS},
+    serving::Serving,
+};
+
+/// Between two looks at the files. A look is one `stat` for each.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What is needed to read the configuration again.
+pub(crate) struct Reloading {
+    /// The configuration's file.
+    pub file: PathBuf,
+    /// Directory of data, as it was at the start.
+    pub data: PathBuf,
+    /// Its files, that one included.
+    pub files: Vec<PathBuf>,
+    /// What is served.
+    pub serving: watch::Sender<Arc<Serving>>,
+    /// The configuration as it is in force, secrets masked.
+    pub shown: watch::Sender<String>,
+}
+
+impl Reloading {
+    /// Follows the files until `shutdown`.
+    ///
+    /// # Errors
+    /// When the process cannot listen for SIGHUP.
+    pub(crate) async fn follow(mut self, shutdown: CancellationToken) -> io::Result<()> {
+        let mut hangups = signal(SignalKind::hangup())?;
+        let mut looks = interval(LOOK_INTERVAL);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut seen = Seen::of(&self.files);
+        loop {
+            let is_asked = tokio::select! {
+                () = shutdown.cancelled() => return Ok(()),
+                _ = hangups.recv() => true,
+                _ = looks.tick() => false,
+            };
+            if seen.has_changed(&self.files) || is_asked {
+                self.reload();
+                seen = Seen::of(&self.files);
+            }
+        }
+    }
+
+    fn reload(&mut self) {
+        match read(&self.file, &self.data, &self.serving.borrow()) {
+            Ok((config, shown, serving)) => {
+                self.files = config.files(&self.file);
+                self.serving.send_replace(Arc::new(serving));
+                self.shown.send_replace(shown);
+                tracing::info!(file = %self.file.display(), "configuration read again");
+            }
+            Err(faults) => {
+                tracing::error!(file = %self.file.display(), %faults, "configuration not taken; the one before stays");
+            }
+        }
+    }
+}
+
+fn read(file: &Path, data: &Path, previous: &Serving) -> Result<(Config, String, Serving), String> {
+    let document = Document::load(Some(file)).map_err(|faults| faults.to_string())?;
+    // The key belongs to all stations; its value is as it was at the start.
+    let _ = document.top().optional::<PathBuf>("data");
+    let config = Config::read(&document, data);
+    let resolved = document.finish(OTHER_SECTIONS).map_err(|faults| faults.to_string())?;
+    let serving = Serving::new(&config, Some(previous)).map_err(|error| error.to_string())?;
+    Ok((config, resolved.to_string(), serving))
+}
