@@ -116,6 +116,12 @@ async fn serve(
     if is_unmapped {
         return Err(Refusal::new(Outcome::UnmappedHost));
     }
+    if let Some(cors) = exchange.facts.place.api().and_then(|api| api.cors.as_ref())
+        && let Some(response) = cors.preflight(request.method(), request.headers())
+    {
+        exchange.is_preflight = true;
+        return Ok(Answer::Own(response));
+    }
     let Some(route) = exchange.facts.place.route().map(Arc::clone) else {
         return Err(Refusal::new(Outcome::NotFound));
     };

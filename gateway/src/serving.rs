@@ -22,11 +22,13 @@ use crate::{
     config::{
         Config,
         definitions::{
-            ApiDefinition, ApiKind, Auth, Cors, Definitions, Privacy, RouteDefinition, StageDefinition, UnknownRoute,
+            ApiDefinition, ApiKind, Auth, Definitions, RouteDefinition, StageDefinition, UnknownRoute,
         },
     },
+    cors::Cors,
     integration::{Integration, Upstreams},
     limits::{CountsError, Definition, Limits, RouteLimit, RouteLimits, StageLimits, headers::RateLimitHeaders},
+    privacy::Privacy,
     route::RouteKey,
     router::Router,
     sigv4::CredentialStore,
@@ -47,8 +49,8 @@ pub(crate) struct Serving {
     pub rate_limit_headers: RateLimitHeaders,
     /// Throttling, keys, usage plans.
     pub limits: Limits,
-    /// Who may sign requests.
-    pub credentials: Option<Arc<CredentialStore>>,
+    /// What is recorded of those whose requests belong to no API.
+    pub privacy: Privacy,
     /// The largest request body, bytes.
     pub body_limit_bytes: u64,
 }
@@ -183,7 +185,7 @@ impl Serving {
         let mut by_path: Vec<_> = bases.collect();
         by_path.sort_by_key(|(base, _)| std::cmp::Reverse(base.len()));
         let domains = find::domains(&definitions.domains, &apis);
-        let Making { limits, upstreams, credentials, .. } = making;
+        let Making { limits, upstreams, .. } = making;
         Ok(Self {
             apis,
             by_path,
@@ -191,7 +193,7 @@ impl Serving {
             upstreams,
             rate_limit_headers: definitions.plans.headers,
             limits,
-            credentials,
+            privacy: Privacy::new(&definitions.privacy),
             body_limit_bytes: config.body_limit.0,
         })
     }
@@ -234,8 +236,8 @@ impl Making<'_> {
             account_id: definitions.account_id.clone(),
             region: definitions.region.clone(),
             unknown_route: definition.unknown_route,
-            cors: definition.cors.clone(),
-            privacy: definition.privacy.clone(),
+            cors: definition.cors.as_ref().map(Cors::new),
+            privacy: Privacy::new(&definition.privacy),
             binary_media_types: definition.binary_media_types.clone(),
         });
         let stages = definition.stages.iter().map(|stage| self.stage(&api, definition, stage));
@@ -295,7 +297,6 @@ impl Making<'_> {
             Auth::Iam => Guard::Iam(Arc::clone(self.credentials.as_ref().expect(DEFINED))),
             Auth::Jwt(name) => Guard::Jwt(Arc::clone(&self.jwt[name])),
             Auth::Cognito(name) => Guard::Cognito(Arc::clone(&self.cognito[name])),
-            Auth::Lambda(_) => unreachable!("{DEFINED}"),
         }
     }
 }

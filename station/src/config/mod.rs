@@ -33,15 +33,13 @@ pub use setting::{ByteSize, OneOrMany, Secret, Setting};
 pub const ENVIRONMENT_PREFIX: &str = "WEIR_";
 
 /// Top-level sections that the gateway alone reads.
-pub const GATEWAY_SECTIONS: [&str; 10] = [
+pub const GATEWAY_SECTIONS: [&str; 8] = [
     "gateway",
     "api",
-    "api_files",
     "api_key",
     "cognito_authorizer",
     "domain",
     "jwt_authorizer",
-    "lambda_authorizer",
     "service",
     "usage_plan",
 ];
