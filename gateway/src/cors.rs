@@ -36,9 +36,8 @@ pub(crate) struct Cors {
 impl Cors {
     /// What the definition says. Texts that no header can carry are left out; reading the configuration refuses them.
     pub(crate) fn new(definition: &Definition) -> Self {
-        let list = |items: &[String]| {
-            (!items.is_empty()).then(|| HeaderValue::from_str(&items.join(",")).ok()).flatten()
-        };
+        let list =
+            |items: &[String]| (!items.is_empty()).then(|| HeaderValue::from_str(&items.join(",")).ok()).flatten();
         Self {
             is_for_all: definition.allow_origins.iter().any(|origin| origin == "*"),
             origins: definition.allow_origins.iter().map(|origin| origin.to_ascii_lowercase()).collect(),
@@ -52,8 +51,7 @@ impl Cors {
 
     /// The answer to a preflight request; none for other requests.
     pub(crate) fn preflight(&self, method: &Method, headers: &HeaderMap) -> Option<Response<Bytes>> {
-        let is_preflight =
-            method == Method::OPTIONS && headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
+        let is_preflight = method == Method::OPTIONS && headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
         let origin = headers.get(header::ORIGIN).filter(|_| is_preflight)?;
         let mut response = Response::new(Bytes::new());
         *response.status_mut() = StatusCode::NO_CONTENT;
@@ -115,9 +113,9 @@ impl Cors {
 /// Whether a configured origin means this one: `https://example.com`, or `https://*` for all of a scheme.
 fn is_meant(own: &str, origin: &str) -> bool {
     match own.strip_suffix("://*") {
-        Some(scheme) => origin
-            .split_once("://")
-            .is_some_and(|(own, host)| own.eq_ignore_ascii_case(scheme) && !host.is_empty()),
+        Some(scheme) => {
+            origin.split_once("://").is_some_and(|(own, host)| own.eq_ignore_ascii_case(scheme) && !host.is_empty())
+        }
         None => own.eq_ignore_ascii_case(origin),
     }
 }
@@ -190,7 +188,8 @@ mod tests {
 
     #[test]
     fn what_the_integration_says_of_origins_is_dropped() {
-        let mut answer = headers(&[("access-control-allow-origin", "*"), ("access-control-max-age", "9"), ("vary", "a")]);
+        let mut answer =
+            headers(&[("access-control-allow-origin", "*"), ("access-control-max-age", "9"), ("vary", "a")]);
         cors(&["https://a.example"]).dress(Some(&HeaderValue::from_static("https://b.example")), &mut answer);
         assert_eq!(answer.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["vary"]);
         assert_eq!(answer.get_all("vary").iter().count(), 2);

@@ -236,6 +236,9 @@ impl Exchange {
         let spans = if is_kept { self.spans() } else { Vec::new() };
         self.shared.stats.end(self.record.outcome);
         telemetry.offer(&self.record, &spans);
+        if let Some(log) = self.facts.place.api().and_then(|api| api.access_log.as_ref()) {
+            telemetry.log(log, &self.record, &self.facts);
+        }
     }
 }
 
@@ -265,6 +268,7 @@ fn protocol(version: Version) -> &'static str {
     }
 }
 
-pub(super) fn micros(duration: Duration) -> u64 {
+/// Microseconds.
+pub(crate) fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }

@@ -133,7 +133,7 @@ async fn serve(
     let mut request = request.map(|body| UploadBody::new(body, limit_bytes, Rc::clone(upload)));
     if !route.guard.is_open() {
         let begun = Instant::now();
-        let asking = Asking { core, route: &route, target: &target, request: &mut request, exchange, upload };
+        let asking = Asking { route: &route, target: &target, request: &mut request, exchange, upload };
         let admitted = route.guard.admit(asking).await;
         exchange.authorized(begun.elapsed(), admitted.as_ref().err());
         admitted?;

@@ -104,11 +104,7 @@ mod tests {
     use super::*;
 
     fn record() -> AccessRecord {
-        AccessRecord {
-            principal: Some("somebody".into()),
-            user_agent: Some("curl".into()),
-            ..AccessRecord::default()
-        }
+        AccessRecord { principal: Some("somebody".into()), user_agent: Some("curl".into()), ..AccessRecord::default() }
     }
 
     fn applied(definition: &Definition, address: &str, query: Option<&str>) -> AccessRecord {
@@ -126,11 +122,9 @@ mod tests {
     #[test]
     fn an_address_is_known_by_its_network_alone() {
         let definition = Definition { client_address: AddressPrivacy::Network, ..Definition::default() };
-        for (address, network) in [
-            ("10.1.2.3", "10.1.2.0"),
-            ("::ffff:10.1.2.3", "10.1.2.0"),
-            ("2001:db8:1:2:3:4:5:6", "2001:db8:1::"),
-        ] {
+        for (address, network) in
+            [("10.1.2.3", "10.1.2.0"), ("::ffff:10.1.2.3", "10.1.2.0"), ("2001:db8:1:2:3:4:5:6", "2001:db8:1::")]
+        {
             assert_eq!(applied(&definition, address, None).client_address.as_deref(), Some(network));
         }
         let none = Definition { client_address: AddressPrivacy::None, user_agent: false, ..Definition::default() };

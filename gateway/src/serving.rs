@@ -21,9 +21,8 @@ use crate::{
     },
     config::{
         Config,
-        definitions::{
-            ApiDefinition, ApiKind, Auth, Definitions, RouteDefinition, StageDefinition, UnknownRoute,
-        },
+        definitions::{ApiDefinition, ApiKind, Auth, Definitions, RouteDefinition, StageDefinition, UnknownRoute},
+        logs::AccessLogDefinition,
     },
     cors::Cors,
     integration::{Integration, Upstreams},
@@ -94,6 +93,8 @@ pub(crate) struct Api {
     pub cors: Option<Cors>,
     /// What is recorded of those who ask.
     pub privacy: Privacy,
+    /// Its access log.
+    pub access_log: Option<AccessLogDefinition>,
     /// Media types whose bodies are binary (REST APIs).
     pub binary_media_types: Vec<String>,
 }
@@ -238,6 +239,7 @@ impl Making<'_> {
             unknown_route: definition.unknown_route,
             cors: definition.cors.as_ref().map(Cors::new),
             privacy: Privacy::new(&definition.privacy),
+            access_log: definition.access_log.clone(),
             binary_media_types: definition.binary_media_types.clone(),
         });
         let stages = definition.stages.iter().map(|stage| self.stage(&api, definition, stage));

@@ -177,7 +177,10 @@ mod tests {
         let xray = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1";
         let context = TraceContext::read(&headers(&[(xray::TRACE_HEADER, xray)]));
         assert_eq!(context.trace_id.to_string(), "5759e988bd862e3fe1be46a994272793");
-        assert_eq!((context.parent.unwrap().to_string().as_str(), context.parent_sampled), ("53995c3f42cd8ad8", Some(true)));
+        assert_eq!(
+            (context.parent.unwrap().to_string().as_str(), context.parent_sampled),
+            ("53995c3f42cd8ad8", Some(true))
+        );
         assert_eq!(context.other_trace(), None);
         let both = TraceContext::read(&headers(&[(xray::TRACE_HEADER, xray), (TRACEPARENT, PARENT)]));
         assert_eq!(both.trace_id.to_string(), "4bf92f3577b34da6a3ce929d0e0e4736");
@@ -186,7 +189,10 @@ mod tests {
         both.write(&mut out, false);
         let span = both.client_span_id;
         assert_eq!(out[TRACEPARENT], format!("00-4bf92f3577b34da6a3ce929d0e0e4736-{span}-00"));
-        assert_eq!(out[xray::TRACE_HEADER], format!("Root=1-5759e988-bd862e3fe1be46a994272793;Parent={span};Sampled=0"));
+        assert_eq!(
+            out[xray::TRACE_HEADER],
+            format!("Root=1-5759e988-bd862e3fe1be46a994272793;Parent={span};Sampled=0")
+        );
     }
 
     #[test]

@@ -7,7 +7,7 @@ use weir_station::config::Section;
 use super::{
     definitions::{ApiDefinition, ApiKind, Auth, Cors, Privacy, RouteDefinition, StageDefinition, UnknownRoute},
     integration::Integration,
-    limit, privacy,
+    limit, logs, privacy,
     traces::read_traces,
 };
 use crate::route::{EXPECTED, RouteKey, Segment};
@@ -52,6 +52,7 @@ pub(super) fn read_api(section: &Section, known: &Known) -> Option<ApiDefinition
     let privacy = section.section("privacy");
     let privacy = if privacy.is_present() { privacy::read(&privacy) } else { known.privacy.clone() };
     let traces = read_traces(&section.section("traces"));
+    let access_log = logs::read(&section.section("access_log"), kind);
     let binary_media_types = section.value("binary_media_types", Vec::new());
     Some(ApiDefinition {
         name: name?,
@@ -64,6 +65,7 @@ pub(super) fn read_api(section: &Section, known: &Known) -> Option<ApiDefinition
         cors,
         privacy,
         traces,
+        access_log,
         binary_media_types,
     })
 }

@@ -10,7 +10,6 @@ use std::{
     time::Duration,
 };
 
-
 use weir_station::{
     config::{Document, Section},
     tls::IdentityFiles,
@@ -21,6 +20,7 @@ use super::{
     authorizers::{CognitoDefinition, JwtDefinition, read_cognito, read_jwt},
     domains::{read_domain, read_service},
     integration::Integration,
+    logs::AccessLogDefinition,
     plans::{Plans, ServedStage},
     privacy,
 };
@@ -154,6 +154,8 @@ pub struct ApiDefinition {
     pub privacy: Privacy,
     /// Which traces are kept; routes may say otherwise.
     pub traces: TraceDefinition,
+    /// Its access log, beside the records.
+    pub access_log: Option<AccessLogDefinition>,
     /// Media types whose bodies are binary (REST APIs): `image/png`, `image/*`, `*/*`.
     pub binary_media_types: Vec<String>,
 }

@@ -72,13 +72,7 @@ pub(crate) fn root(id: TraceId) -> String {
 }
 
 /// Writes the header for the integration, whose caller is this span.
-pub(super) fn write(
-    headers: &mut HeaderMap,
-    own: TraceId,
-    caller: Option<&XRay>,
-    parent: SpanId,
-    sampled: bool,
-) {
+pub(super) fn write(headers: &mut HeaderMap, own: TraceId, caller: Option<&XRay>, parent: SpanId, sampled: bool) {
     const SHAPE: &[u8; 74] = b"Root=1-........-........................;Parent=................;Sampled=0";
     let mut value = *SHAPE;
     let digits = caller.map_or(own, |caller| caller.root).digits();
@@ -121,11 +115,15 @@ mod tests {
 
     #[test]
     fn what_names_no_trace_says_nothing() {
-        for text in ["", "Parent=53995c3f42cd8ad8", "Root=2-5759e988-bd862e3fe1be46a994272793", "Root=1-1-2", "x", "Root"] {
+        for text in
+            ["", "Parent=53995c3f42cd8ad8", "Root=2-5759e988-bd862e3fe1be46a994272793", "Root=1-1-2", "x", "Root"]
+        {
             assert_eq!(XRay::parse(text), None, "{text}");
         }
-        let twice: HeaderMap =
-            [ROOT, ROOT].map(|root| (TRACE_HEADER, HeaderValue::try_from(format!("Root={root}")).unwrap())).into_iter().collect();
+        let twice: HeaderMap = [ROOT, ROOT]
+            .map(|root| (TRACE_HEADER, HeaderValue::try_from(format!("Root={root}")).unwrap()))
+            .into_iter()
+            .collect();
         assert_eq!(XRay::read(&twice), None);
     }
 
