@@ -43,12 +43,15 @@ impl Shared {
     }
 }
 
+/// What is served, in a thread's own hands: taking it counts on no other core's cache.
+pub(crate) type Served = Rc<Arc<Serving>>;
+
 /// What one thread has to itself.
 pub(crate) struct Core {
     /// What all threads share.
     pub shared: Arc<Shared>,
-    /// What is served, in the thread's own hands: taking it counts on no other core's cache.
-    serving: RefCell<Rc<Arc<Serving>>>,
+    /// What is served.
+    serving: RefCell<Served>,
     /// Connections to the integrations.
     pub pool: Rc<Pool<UploadBody>>,
     /// Timers of the integrations.
@@ -80,7 +83,7 @@ impl Core {
     }
 
     /// What is served. A request keeps what it began with.
-    pub(crate) fn serving(&self) -> Rc<Arc<Serving>> {
+    pub(crate) fn serving(&self) -> Served {
         Rc::clone(&self.serving.borrow())
     }
 

@@ -74,11 +74,8 @@ fn refuse(refusal: &Refusal, exchange: &mut Exchange) -> Response<Bytes> {
         api.map_or((ApiKind::Http, UnknownRoute::NotFound), |api| (api.kind, api.unknown_route));
     let answer = refusal.answer(kind, unknown_route);
     exchange.refused(refusal);
-    exchange.facts.error = Some(ErrorFacts {
-        message: answer.message.as_deref().map(str::to_owned),
-        response_type: answer.response_type,
-        validation: None,
-    });
+    exchange.facts.error =
+        Some(ErrorFacts { message: answer.message.as_deref().map(str::to_owned), response_type: answer.response_type });
     let mut response = refusal.response(&answer);
     if let Some(limits) = &refusal.limits {
         limits.insert(response.headers_mut());
@@ -180,7 +177,8 @@ async fn throttle(
             Ok(())
         }
         Err(throttled) => {
-            let fields = (!serving.rate_limit_headers.is_off()).then(|| Fields::of_throttled(&throttled, &SystemClock));
+            let fields = (!serving.rate_limit_headers.is_off())
+                .then(|| Box::new(Fields::of_throttled(&throttled, &SystemClock)));
             Err(Refusal { limits: fields, ..throttled.refusal() })
         }
     }

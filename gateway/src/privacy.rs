@@ -27,7 +27,7 @@ pub(crate) struct Privacy {
 #[derive(Debug)]
 enum Principal {
     Plain,
-    Hash(hmac::Key),
+    Hash(Box<hmac::Key>),
     None,
 }
 
@@ -36,7 +36,9 @@ impl Privacy {
     pub(crate) fn new(definition: &Definition) -> Self {
         let principal = match &definition.principal {
             PrincipalPrivacy::Plain => Principal::Plain,
-            PrincipalPrivacy::Hash(key) => Principal::Hash(hmac::Key::new(hmac::HMAC_SHA256, key.expose().as_bytes())),
+            PrincipalPrivacy::Hash(key) => {
+                Principal::Hash(Box::new(hmac::Key::new(hmac::HMAC_SHA256, key.expose().as_bytes())))
+            }
             PrincipalPrivacy::None => Principal::None,
         };
         Self {

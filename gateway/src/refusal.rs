@@ -29,11 +29,11 @@ pub(crate) struct Refusal {
     /// What the client is told, where it is not the outcome's usual text.
     pub message: Option<String>,
     /// Status and `x-amzn-errortype`, where they are not the outcome's usual ones.
-    pub error_type: Option<(StatusCode, &'static str)>,
+    pub error_type: Option<Box<(StatusCode, &'static str)>>,
     /// What went wrong, for the operator; the client is not told.
     pub detail: Option<String>,
     /// What the limit that refused says of itself, when it is to be told.
-    pub limits: Option<Fields>,
+    pub limits: Option<Box<Fields>>,
 }
 
 /// What the client is told.
@@ -81,8 +81,8 @@ impl Refusal {
         if let Some(message) = &self.message {
             answer.message = Some(Cow::Owned(message.clone()));
         }
-        if let Some((status, error_type)) = self.error_type {
-            (answer.status, answer.error_type) = (status, error_type);
+        if let Some(told) = &self.error_type {
+            (answer.status, answer.error_type) = **told;
         }
         answer
     }

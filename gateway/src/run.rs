@@ -113,15 +113,7 @@ impl Gateway {
         let admin_listener = listener::bind(config.admin, config.exposure).await?;
         let admin = admin_listener.local_addr()?;
         let stats = Arc::new(Stats::default());
-        let (serving_sender, serving) = watch::channel(Arc::new(Serving::new(&config, None)?));
-        let (shown_sender, shown) = watch::channel(config.shown.clone());
-        let reloading = config.source.clone().map(|file| Reloading {
-            files: config.files(&file),
-            file,
-            data: config.data.clone(),
-            serving: serving_sender,
-            shown: shown_sender,
-        });
+        let (serving, shown, reloading) = first_serving(&config)?;
         let own = &config.telemetry;
         let credentials = Arc::new(Credentials::open(&own.credentials, &own.collectors, b"h2")?);
         let (telemetry, queues) = telemetry::queues(&config.telemetry, Arc::clone(&stats));
@@ -243,6 +235,23 @@ impl Gateway {
         while self.admin_server.join_next().await.is_some() {}
         failure.map_or(Ok(()), Err)
     }
+}
+
+/// What is served, the configuration that it was made of, and who changes both.
+type Served = (watch::Receiver<Arc<Serving>>, watch::Receiver<String>, Option<Reloading>);
+
+/// What is served at first, and who changes it when the configuration does.
+fn first_serving(config: &Config) -> Result<Served, ServingError> {
+    let (serving_sender, serving) = watch::channel(Arc::new(Serving::new(config, None)?));
+    let (shown_sender, shown) = watch::channel(config.shown.clone());
+    let reloading = config.source.clone().map(|file| Reloading {
+        files: config.files(&file),
+        file,
+        data: config.data.clone(),
+        serving: serving_sender,
+        shown: shown_sender,
+    });
+    Ok((serving, shown, reloading))
 }
 
 /// The certificates and the sockets of each thread.

@@ -16,7 +16,6 @@ use crate::{
 /// Takes tokens of user pools.
 #[derive(Debug)]
 pub(crate) struct CognitoAuthorizer {
-    name: String,
     tokens: Tokens,
     audience_pattern: Option<Pattern>,
 }
@@ -27,14 +26,9 @@ impl CognitoAuthorizer {
     /// # Errors
     /// When a file cannot be used.
     pub(crate) fn new(definition: CognitoDefinition) -> Result<Self, KeySetError> {
-        let CognitoDefinition { name, user_pools, ca, identity_source, audience_pattern } = definition;
+        let CognitoDefinition { name: _, user_pools, ca, identity_source, audience_pattern } = definition;
         let issuers = user_pools.into_iter().map(|pool| (pool.issuer, pool.jwks)).collect();
-        Ok(Self { name, tokens: Tokens::of_issuers(issuers, ca.as_deref(), identity_source)?, audience_pattern })
-    }
-
-    /// Its name.
-    pub(crate) fn name(&self) -> &str {
-        &self.name
+        Ok(Self { tokens: Tokens::of_issuers(issuers, ca.as_deref(), identity_source)?, audience_pattern })
     }
 
     /// What the request's token says, if it is the one that a method with these scopes asks for.

@@ -120,7 +120,7 @@ fn refusal(fault: Fault) -> Refusal {
     };
     Refusal {
         message: Some(fault.message.into_owned()),
-        error_type: Some((http::StatusCode::FORBIDDEN, fault.kind.error_type())),
+        error_type: Some(Box::new((http::StatusCode::FORBIDDEN, fault.kind.error_type()))),
         detail: fault.detail,
         ..Refusal::new(outcome)
     }

@@ -41,7 +41,6 @@ use crate::{
 /// Takes tokens of one issuer.
 #[derive(Debug)]
 pub(crate) struct JwtAuthorizer {
-    name: String,
     tokens: Tokens,
 }
 
@@ -55,14 +54,9 @@ impl JwtAuthorizer {
     }
 
     fn with_pace(definition: JwtDefinition, pace: Pace) -> Result<Self, KeySetError> {
-        let JwtDefinition { name, issuer, audience, jwks, ca, identity_source, leeway } = definition;
+        let JwtDefinition { name: _, issuer, audience, jwks, ca, identity_source, leeway } = definition;
         let verifier = Verifier::open(vec![(issuer, jwks)], Some(audience), leeway, ca.as_deref(), pace)?;
-        Ok(Self { name, tokens: Tokens { identity_source, verifier } })
-    }
-
-    /// Its name.
-    pub(crate) fn name(&self) -> &str {
-        &self.name
+        Ok(Self { tokens: Tokens { identity_source, verifier } })
     }
 
     /// What the request's token says, if it holds and has one of these scopes (none asked for is none needed).

@@ -15,7 +15,7 @@ use jwt::{Claims, JwtAuthorizer};
 use crate::{
     body::{Upload, UploadBody},
     exchange::Exchange,
-    facts::{AuthorizerFacts, AuthorizerKind},
+    facts::AuthorizerFacts,
     refusal::Refusal,
     serving::Route,
     sigv4::CredentialStore,
@@ -67,15 +67,14 @@ impl Guard {
                 asking.exchange.facts.authorizer = Some(Box::default());
                 let (request, query) = (&*asking.request, asking.request.uri().query());
                 let claims = authorizer.check(request.headers(), query, &asking.route.scopes).await?;
-                note(asking.exchange, AuthorizerKind::Jwt, claims);
+                note(asking.exchange, claims);
                 Ok(())
             }
             Self::Cognito(authorizer) => {
-                asking.exchange.facts.authorizer =
-                    Some(Box::new(AuthorizerFacts { kind: AuthorizerKind::Cognito, ..AuthorizerFacts::default() }));
+                asking.exchange.facts.authorizer = Some(Box::default());
                 let (request, query) = (&*asking.request, asking.request.uri().query());
                 let claims = authorizer.check(request.headers(), query, &asking.route.scopes).await?;
-                note(asking.exchange, AuthorizerKind::Cognito, claims);
+                note(asking.exchange, claims);
                 Ok(())
             }
         }
@@ -83,13 +82,9 @@ impl Guard {
 }
 
 /// What a token says of who asks.
-fn note(exchange: &mut Exchange, kind: AuthorizerKind, claims: Arc<Claims>) {
+fn note(exchange: &mut Exchange, claims: Arc<Claims>) {
     let principal = claims.principal().map(str::to_owned);
     exchange.record.principal.clone_from(&principal);
-    exchange.facts.authorizer = Some(Box::new(AuthorizerFacts {
-        kind,
-        principal_id: principal,
-        claims: Some(claims),
-        ..AuthorizerFacts::default()
-    }));
+    exchange.facts.authorizer =
+        Some(Box::new(AuthorizerFacts { principal_id: principal, claims: Some(claims), ..AuthorizerFacts::default() }));
 }

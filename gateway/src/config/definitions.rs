@@ -66,7 +66,6 @@ impl Definitions {
             cognito: cognito_authorizers.iter().map(|authorizer| authorizer.name.clone()).collect(),
             has_credentials: credentials.is_some(),
             timeout: gateway.value("integration_timeout", Duration::from_secs(29)),
-            ..Known::default()
         };
         let (mut seen, mut apis) = (BTreeSet::new(), Vec::new());
         for section in document.sections("api") {
@@ -156,8 +155,6 @@ pub struct ApiDefinition {
     pub traces: TraceDefinition,
     /// Its access log, beside the records.
     pub access_log: Option<AccessLogDefinition>,
-    /// Media types whose bodies are binary (REST APIs): `image/png`, `image/*`, `*/*`.
-    pub binary_media_types: Vec<String>,
 }
 
 /// What a request without a route gets.

@@ -49,7 +49,7 @@ pub struct Mock {
 
 /// A URI of a stage: stage variables have their values, parameters are still to come.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StageUri {
+pub(crate) struct StageUri {
     /// Whether the server is reached by TLS.
     pub is_https: bool,
     /// Host and port.

@@ -27,7 +27,6 @@ pub(crate) struct ReplyBody {
     _under_way: UnderWay,
 }
 
-#[expect(clippy::large_enum_variant, reason = "one is the rule, the other a rare exception")]
 enum Content {
     Answer(ResponseBody),
     Refusal(Option<Bytes>),

@@ -181,7 +181,8 @@ enum Stop<'p> {
 
 impl Throttled {
     /// The scope of the rate limit; none for a quota.
-    pub(crate) fn scope(&self) -> Option<ThrottleScope> {
+    #[cfg(test)]
+    fn scope(&self) -> Option<ThrottleScope> {
         match self.by {
             Exceeded::Rate(scope, _) => Some(scope),
             Exceeded::Quota(_) => None,

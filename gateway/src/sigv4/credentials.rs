@@ -21,11 +21,10 @@
 //!
 //! What always holds: secrets are not kept as they are read; no fault repeats a value.
 
-use std::{collections::HashMap, fmt, io, path::Path, sync::Arc};
+use std::{collections::HashMap, fmt, path::Path, sync::Arc};
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use serde_json::Value;
-use tokio_util::sync::CancellationToken;
 use weir_station::{
     config::Secret,
     watched::{FileFault, Watched},
@@ -77,14 +76,6 @@ impl CredentialStore {
     /// The identities as they were last read well.
     pub(crate) fn current(&self) -> Arc<Identities> {
         self.0.current()
-    }
-
-    /// Follows the file until `shutdown`: keys come and go without a restart.
-    ///
-    /// # Errors
-    /// When the process cannot listen for SIGHUP.
-    pub(crate) async fn follow(&self, shutdown: CancellationToken) -> io::Result<()> {
-        self.0.follow(shutdown).await
     }
 }
 

@@ -53,7 +53,6 @@ impl Pools {
 async fn a_method_without_scopes_takes_id_tokens_and_one_with_scopes_access_tokens() {
     let pools = Pools::start().await;
     let authorizer = pools.authorizer(None);
-    assert_eq!(authorizer.name(), "pools");
     let access = json!({"token_use": "access", "aud": null, "client_id": "shop"});
     for (changes, scopes, is_taken) in [
         (json!({"token_use": "id"}), &[][..], true),

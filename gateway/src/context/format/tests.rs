@@ -24,7 +24,7 @@ fn facts() -> Facts {
         authorizer: None,
         authorize: Some(Phase { status: 403, latency_us: 0, error: Some("no \"way\"".into()) }),
         integration: IntegrationFacts::default(),
-        error: Some(ErrorFacts { message: Some("Too \"Many\"".into()), response_type: "THROTTLED", validation: None }),
+        error: Some(ErrorFacts { message: Some("Too \"Many\"".into()), response_type: "THROTTLED" }),
     }
 }
 

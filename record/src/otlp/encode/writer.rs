@@ -23,6 +23,7 @@ pub(super) struct Writer<'v>(pub(super) &'v mut Vec<u8>);
 
 /// Where a field began whose length is not known yet.
 #[must_use]
+#[derive(Clone, Copy)]
 pub(super) struct Begin(usize);
 
 impl Writer<'_> {
