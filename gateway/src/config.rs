@@ -7,6 +7,7 @@ pub(crate) mod definitions;
 mod domains;
 pub(crate) mod integration;
 mod keys_file;
+pub(crate) mod logs;
 pub(crate) mod plans;
 mod privacy;
 mod traces;
@@ -20,6 +21,7 @@ use std::{
 use connections::ConnectionsConfig;
 use definitions::Definitions;
 use http::uri::Authority;
+use logs::Destination;
 use weir_station::{
     config::{ByteSize, Document, OneOrMany, Section},
     credentials::CredentialsConfig,
@@ -93,8 +95,8 @@ pub struct TelemetryConfig {
     pub trace_ratio: f64,
     /// Requests that take as long are slow: their traces are kept.
     pub slow: Duration,
-    /// Where the access-log lines go, beside the collector.
-    pub access_log: AccessLog,
+    /// Where a line of each request goes, beside the collector.
+    pub access_log: Option<Destination>,
 }
 
 /// What is dropped, and counted, when the spool is full.
@@ -105,17 +107,6 @@ pub enum SpoolPolicy {
     /// What has waited longest, a segment at a time: the spool keeps the end. It leaves a gap in the numbers, which the
     /// ledger counts too.
     DropOldest,
-}
-
-/// Where the access-log lines go.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum AccessLog {
-    /// Nowhere: the collector has the records.
-    Off,
-    /// Standard output.
-    StandardOutput,
-    /// The end of this file.
-    File(PathBuf),
 }
 
 impl Config {
@@ -184,11 +175,7 @@ impl TelemetryConfig {
         if !(0.0..=1.0).contains(&trace_ratio) {
             section.fault("trace_ratio", format!("is {trace_ratio}"), "a share from 0.0 to 1.0");
         }
-        let access_log = match section.value("access_log", "off".to_owned()).as_str() {
-            "off" => AccessLog::Off,
-            "stdout" => AccessLog::StandardOutput,
-            path => AccessLog::File(path.into()),
-        };
+        let access_log = Destination::read(section, "access_log");
         Self {
             enabled: section.value("enabled", true),
             credentials: CredentialsConfig::read(section, &collectors),

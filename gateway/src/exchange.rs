@@ -12,7 +12,7 @@ use std::{
 };
 
 use http::{HeaderMap, HeaderValue, Request, StatusCode, Version, header};
-use weir_record::{AccessRecord, Outcome};
+use weir_record::{AccessRecord, Outcome, keys};
 
 use crate::{
     config::definitions::ApiKind,
@@ -25,7 +25,7 @@ use crate::{
     limits::headers::Fields,
     refusal::Refusal,
     serving::Found,
-    trace::TraceContext,
+    trace::{TraceContext, xray},
 };
 
 /// A wait that took less is no span.
@@ -41,6 +41,10 @@ pub(crate) struct Exchange {
     pub trace: TraceContext,
     /// The request's id, for headers.
     pub request_id: HeaderValue,
+    /// The `Origin` that the client asks from, if it names one.
+    pub origin: Option<HeaderValue>,
+    /// Whether the answer is one to a preflight request, with all its headers.
+    pub is_preflight: bool,
     /// What the limits say, for the client.
     pub limits: Option<Fields>,
     /// The API key that an authorizer gave.
@@ -102,6 +106,8 @@ impl Exchange {
             facts,
             trace,
             request_id,
+            origin: headers.get(header::ORIGIN).cloned(),
+            is_preflight: false,
             limits: None,
             usage_identifier_key: None,
             shared,
@@ -217,10 +223,22 @@ impl Exchange {
         let slow_us = self.facts.place.route().map_or(telemetry.slow_us, |route| route.slow_us);
         let is_kept = telemetry.is_enabled && (failed || self.record.latency_us >= slow_us || self.is_sampled());
         self.record.trace_kept = Some(is_kept);
-        self.record.client_address = Some(self.facts.address.to_string());
+        if let Some(other) = self.trace.other_trace() {
+            self.record.attributes.insert(keys::XRAY_TRACE_ID.to_owned(), xray::root(other));
+        }
+        match self.facts.place.api() {
+            Some(api) => api.privacy.apply(&mut self.record, self.facts.address, self.facts.query.as_deref()),
+            None => {
+                let serving = self.shared.serving.borrow();
+                serving.privacy.apply(&mut self.record, self.facts.address, self.facts.query.as_deref());
+            }
+        }
         let spans = if is_kept { self.spans() } else { Vec::new() };
         self.shared.stats.end(self.record.outcome);
         telemetry.offer(&self.record, &spans);
+        if let Some(log) = self.facts.place.api().and_then(|api| api.access_log.as_ref()) {
+            telemetry.log(log, &self.record, &self.facts);
+        }
     }
 }
 
@@ -250,6 +268,7 @@ fn protocol(version: Version) -> &'static str {
     }
 }
 
-pub(super) fn micros(duration: Duration) -> u64 {
+/// Microseconds.
+pub(crate) fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }

@@ -116,6 +116,12 @@ async fn serve(
     if is_unmapped {
         return Err(Refusal::new(Outcome::UnmappedHost));
     }
+    if let Some(cors) = exchange.facts.place.api().and_then(|api| api.cors.as_ref())
+        && let Some(response) = cors.preflight(request.method(), request.headers())
+    {
+        exchange.is_preflight = true;
+        return Ok(Answer::Own(response));
+    }
     let Some(route) = exchange.facts.place.route().map(Arc::clone) else {
         return Err(Refusal::new(Outcome::NotFound));
     };
@@ -127,7 +133,7 @@ async fn serve(
     let mut request = request.map(|body| UploadBody::new(body, limit_bytes, Rc::clone(upload)));
     if !route.guard.is_open() {
         let begun = Instant::now();
-        let asking = Asking { core, route: &route, target: &target, request: &mut request, exchange, upload };
+        let asking = Asking { route: &route, target: &target, request: &mut request, exchange, upload };
         let admitted = route.guard.admit(asking).await;
         exchange.authorized(begun.elapsed(), admitted.as_ref().err());
         admitted?;

@@ -36,7 +36,7 @@ use crate::{
     reload::Reloading,
     serving::{Serving, ServingError},
     stats::Stats,
-    telemetry::{self, AccessLogError, export::Sending, spool::Spool},
+    telemetry::{self, export::Sending, spool::Spool},
 };
 
 /// A gateway that cannot start. Nothing was begun.
@@ -51,9 +51,6 @@ pub enum StartError {
     /// A file of certificates or the token cannot be used.
     #[error("gateway: {0}")]
     File(#[from] FileFault),
-    /// The access log cannot be opened.
-    #[error("gateway: {0}")]
-    AccessLog(#[from] AccessLogError),
     /// There is an address for TLS and no certificate.
     #[error("gateway: listen_tls is set, but there is no certificate: set certificate and key in [gateway.tls]")]
     NoCertificate,
@@ -127,7 +124,7 @@ impl Gateway {
         });
         let own = &config.telemetry;
         let credentials = Arc::new(Credentials::open(&own.credentials, &own.collectors, b"h2")?);
-        let (telemetry, queues) = telemetry::queues(&config.telemetry, Arc::clone(&stats))?;
+        let (telemetry, queues) = telemetry::queues(&config.telemetry, Arc::clone(&stats));
         let spool = own.spool_directory.clone().map(|directory| Spool::open(directory, own.spool_bytes.0));
         let shared = Arc::new(Shared {
             serving: serving.clone(),
@@ -154,12 +151,7 @@ impl Gateway {
         let sent = telemetry::start_sending(sending, queues.records, queues.spans)?;
         // Its end without a word is a panic, which is told where the end is awaited.
         senders.spawn(async move { sent.await.is_ok() });
-        if let Some((lines, file)) = queues.lines {
-            senders.spawn(async move {
-                file.write(lines).await;
-                true
-            });
-        }
+        senders.spawn(async move { queues.lines.run().await.is_ok() });
         let is_ready = Arc::new(AtomicBool::new(true));
         let router = admin_router(&stats, &is_ready, &serving, shown);
         let followers = follow(tls, reloading, &stop_serving);

@@ -21,12 +21,13 @@ use crate::{
     },
     config::{
         Config,
-        definitions::{
-            ApiDefinition, ApiKind, Auth, Cors, Definitions, Privacy, RouteDefinition, StageDefinition, UnknownRoute,
-        },
+        definitions::{ApiDefinition, ApiKind, Auth, Definitions, RouteDefinition, StageDefinition, UnknownRoute},
+        logs::AccessLogDefinition,
     },
+    cors::Cors,
     integration::{Integration, Upstreams},
     limits::{CountsError, Definition, Limits, RouteLimit, RouteLimits, StageLimits, headers::RateLimitHeaders},
+    privacy::Privacy,
     route::RouteKey,
     router::Router,
     sigv4::CredentialStore,
@@ -47,8 +48,8 @@ pub(crate) struct Serving {
     pub rate_limit_headers: RateLimitHeaders,
     /// Throttling, keys, usage plans.
     pub limits: Limits,
-    /// Who may sign requests.
-    pub credentials: Option<Arc<CredentialStore>>,
+    /// What is recorded of those whose requests belong to no API.
+    pub privacy: Privacy,
     /// The largest request body, bytes.
     pub body_limit_bytes: u64,
 }
@@ -92,6 +93,8 @@ pub(crate) struct Api {
     pub cors: Option<Cors>,
     /// What is recorded of those who ask.
     pub privacy: Privacy,
+    /// Its access log.
+    pub access_log: Option<AccessLogDefinition>,
     /// Media types whose bodies are binary (REST APIs).
     pub binary_media_types: Vec<String>,
 }
@@ -183,7 +186,7 @@ impl Serving {
         let mut by_path: Vec<_> = bases.collect();
         by_path.sort_by_key(|(base, _)| std::cmp::Reverse(base.len()));
         let domains = find::domains(&definitions.domains, &apis);
-        let Making { limits, upstreams, credentials, .. } = making;
+        let Making { limits, upstreams, .. } = making;
         Ok(Self {
             apis,
             by_path,
@@ -191,7 +194,7 @@ impl Serving {
             upstreams,
             rate_limit_headers: definitions.plans.headers,
             limits,
-            credentials,
+            privacy: Privacy::new(&definitions.privacy),
             body_limit_bytes: config.body_limit.0,
         })
     }
@@ -234,8 +237,9 @@ impl Making<'_> {
             account_id: definitions.account_id.clone(),
             region: definitions.region.clone(),
             unknown_route: definition.unknown_route,
-            cors: definition.cors.clone(),
-            privacy: definition.privacy.clone(),
+            cors: definition.cors.as_ref().map(Cors::new),
+            privacy: Privacy::new(&definition.privacy),
+            access_log: definition.access_log.clone(),
             binary_media_types: definition.binary_media_types.clone(),
         });
         let stages = definition.stages.iter().map(|stage| self.stage(&api, definition, stage));
@@ -295,7 +299,6 @@ impl Making<'_> {
             Auth::Iam => Guard::Iam(Arc::clone(self.credentials.as_ref().expect(DEFINED))),
             Auth::Jwt(name) => Guard::Jwt(Arc::clone(&self.jwt[name])),
             Auth::Cognito(name) => Guard::Cognito(Arc::clone(&self.cognito[name])),
-            Auth::Lambda(_) => unreachable!("{DEFINED}"),
         }
     }
 }

@@ -19,6 +19,8 @@ pub struct Stats {
     pub logs: SignalStats,
     /// The spans' way to the collector.
     pub traces: SignalStats,
+    /// Lines of access logs that were left out: no room in their queue, or on the disk.
+    pub(crate) lines_dropped: AtomicU64,
     /// Bytes that the spool takes on disk.
     pub(crate) spool_bytes: AtomicU64,
 }
@@ -134,6 +136,8 @@ impl Stats {
         series(name, "Records of earlier processes that are lost.", |stats| stats.unrecovered.load(Relaxed));
         let name = "weir_gateway_spool_errors_total";
         series(name, "Operations on the spool that failed.", |stats| stats.spool_errors.load(Relaxed));
+        let dropped = self.lines_dropped.load(Relaxed);
+        text.counter("weir_gateway_access_log_lines_dropped_total", "Access-log lines that were left out.", dropped);
         text.gauge("weir_gateway_spool_bytes", "Bytes of the spool on disk.", self.spool_bytes.load(Relaxed));
         text
     }

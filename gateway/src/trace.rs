@@ -1,7 +1,15 @@
-//! W3C Trace Context in and out: <https://www.w3.org/TR/trace-context/>.
+//! W3C Trace Context (<https://www.w3.org/TR/trace-context/>) and AWS X-Ray's header ([`xray`]) in and out.
+//!
+//! Where both come, W3C's is followed, and X-Ray's root goes on beside it. Both are written, with the call to the
+//! integration as the parent: whichever of them a server behind the gateway follows, its spans hang on one that exists.
+
+pub(crate) mod xray;
+
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use weir_record::{SpanId, TraceId};
+use xray::XRay;
 
 /// `traceparent`.
 pub(crate) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -23,6 +31,8 @@ pub(crate) struct TraceContext {
     pub parent_sampled: Option<bool>,
     /// `tracestate`, as received.
     pub state: Option<String>,
+    /// X-Ray's header, as received.
+    xray: Option<Box<XRay>>,
 }
 
 impl TraceContext {
@@ -31,19 +41,26 @@ impl TraceContext {
         let span_id = new_span_id();
         let client_span_id = new_span_id();
         let parent = single(headers, &TRACEPARENT).and_then(parse);
+        let xray = XRay::read(headers).map(Box::new);
         let Some((trace_id, parent, sampled)) = parent else {
             return Self {
-                trace_id: new_trace_id(),
-                parent: None,
+                trace_id: xray.as_ref().map_or_else(new_trace_id, |xray| xray.root),
+                parent: xray.as_ref().and_then(|xray| xray.parent),
                 span_id,
                 client_span_id,
-                parent_sampled: None,
+                parent_sampled: xray.as_ref().and_then(|xray| xray.sampled),
                 state: None,
+                xray,
             };
         };
         let states: Vec<_> = headers.get_all(TRACESTATE).iter().filter_map(|value| value.to_str().ok()).collect();
         let state = (!states.is_empty()).then(|| states.join(","));
-        Self { trace_id, parent: Some(parent), span_id, client_span_id, parent_sampled: Some(sampled), state }
+        Self { trace_id, parent: Some(parent), span_id, client_span_id, parent_sampled: Some(sampled), state, xray }
+    }
+
+    /// The trace that X-Ray's header named, when it is another than ours.
+    pub(crate) fn other_trace(&self) -> Option<TraceId> {
+        self.xray.as_ref().map(|xray| xray.root).filter(|root| *root != self.trace_id)
     }
 
     /// Whether the trace is kept whatever becomes of the request: the caller's decision, or else by chance.
@@ -67,9 +84,10 @@ impl TraceContext {
         if let Ok(value) = HeaderValue::from_bytes(&value) {
             headers.insert(TRACEPARENT, value);
         }
-        if self.parent.is_none() {
+        if self.state.is_none() {
             headers.remove(TRACESTATE);
         }
+        xray::write(headers, self.trace_id, self.xray.as_deref(), self.client_span_id, sampled);
     }
 }
 
@@ -93,8 +111,11 @@ fn parse(text: &str) -> Option<(TraceId, SpanId, bool)> {
 }
 
 fn new_trace_id() -> TraceId {
+    // X-Ray takes only ids that begin with the time, seconds since 1970.
+    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     loop {
-        if let Some(id) = TraceId::from_slice(&fastrand::u128(..).to_be_bytes()) {
+        let id = u128::from(seconds) << 96 | fastrand::u128(..) >> 32;
+        if let Some(id) = TraceId::from_slice(&id.to_be_bytes()) {
             return id;
         }
     }
@@ -149,6 +170,29 @@ mod tests {
         }
         assert!(TraceContext::read(&headers(&[(TRACEPARENT, PARENT), (TRACEPARENT, PARENT)])).parent.is_none());
         assert!(TraceContext::read(&headers(&[(TRACEPARENT, &format!("01{}-more", &PARENT[2..]))])).parent.is_some());
+    }
+
+    #[test]
+    fn the_trace_of_x_ray_goes_on_where_there_is_no_other() {
+        let xray = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1";
+        let context = TraceContext::read(&headers(&[(xray::TRACE_HEADER, xray)]));
+        assert_eq!(context.trace_id.to_string(), "5759e988bd862e3fe1be46a994272793");
+        assert_eq!(
+            (context.parent.unwrap().to_string().as_str(), context.parent_sampled),
+            ("53995c3f42cd8ad8", Some(true))
+        );
+        assert_eq!(context.other_trace(), None);
+        let both = TraceContext::read(&headers(&[(xray::TRACE_HEADER, xray), (TRACEPARENT, PARENT)]));
+        assert_eq!(both.trace_id.to_string(), "4bf92f3577b34da6a3ce929d0e0e4736");
+        assert_eq!(both.other_trace(), Some(context.trace_id));
+        let mut out = HeaderMap::new();
+        both.write(&mut out, false);
+        let span = both.client_span_id;
+        assert_eq!(out[TRACEPARENT], format!("00-4bf92f3577b34da6a3ce929d0e0e4736-{span}-00"));
+        assert_eq!(
+            out[xray::TRACE_HEADER],
+            format!("Root=1-5759e988-bd862e3fe1be46a994272793;Parent={span};Sampled=0")
+        );
     }
 
     #[test]

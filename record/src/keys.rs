@@ -38,6 +38,10 @@ pub const HTTP_METHOD: &str = "http.request.method";
 pub const URL_SCHEME: &str = "url.scheme";
 /// Port of the server that was asked.
 pub const SERVER_PORT: &str = "server.port";
+/// Query string, as far as it may be recorded.
+pub const URL_QUERY: &str = "url.query";
+/// The trace that AWS X-Ray's header named, where it is another than the record's.
+pub const XRAY_TRACE_ID: &str = "aws.xray.trace_id";
 /// Path without the query string.
 pub const URL_PATH: &str = "url.path";
 /// HTTP version.

@@ -1,23 +1,32 @@
 //! IAM authorization: the request is signed (AWS Signature Version 4) by somebody whom the credentials file knows, and
 //! whose policy allows it (<https://docs.aws.amazon.com/apigateway/latest/developerguide/permissions.html>).
 
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
-use http::header;
+use http::{Method, header};
 use weir_record::Outcome;
 
-use super::Asking;
+use super::{Asking, policy::Decision};
 use crate::{
     body::UploadBody,
-    facts::Caller,
+    exchange::{Exchange, micros},
+    facts::{Caller, Phase},
     handle::broken_upload,
     refusal::Refusal,
+    serving::Route,
     sigv4::{self, Claim, CredentialStore, Expected, Fault, FaultKind, Message, Signer},
+    target::Target,
 };
 
 /// The service in the scope of signatures.
 const SERVICE: &str = "execute-api";
+
+/// What a signer does that calls a route.
+const ACTION: &str = "execute-api:Invoke";
+
+/// API Gateway's limit on the ARN of a call.
+const MOST_ARN_BYTES: usize = 1_600;
 
 /// A body of a request whose signature may yet turn out to be false: anybody may make us keep so much of it.
 const MOST_UNPROVEN_BYTES: u64 = 1 << 20;
@@ -28,13 +37,14 @@ pub(super) async fn admit(credentials: &CredentialStore, asking: Asking<'_>) -> 
     let expected = Expected { service: SERVICE, region: Some(&region) };
     let identities = credentials.current();
     let request = &*asking.request;
+    let begun = Instant::now();
     let claim = sigv4::begin(
         &Message::of(request.method(), request.uri(), request.headers()),
         &expected,
         &identities,
         SystemTime::now(),
     );
-    let signer = match claim.map_err(refusal)? {
+    let signer = match claim.map_err(|fault| refuse(asking.exchange, begun, fault))? {
         Claim::Holds(signer) => signer,
         Claim::NeedsBody(pending) => {
             let body = std::mem::replace(asking.request.body_mut(), UploadBody::whole(Bytes::new()));
@@ -43,16 +53,52 @@ pub(super) async fn admit(credentials: &CredentialStore, asking: Asking<'_>) -> 
                 let refusal = broken_upload(asking.upload, &asking.exchange.facts.client);
                 refusal.unwrap_or_else(|| Refusal::with_detail(Outcome::ClientClosed, error.to_string()))
             })?;
-            let signer = pending.finish(&sigv4::sha256(&body)).map_err(refusal)?;
+            let signer = pending.finish(&sigv4::sha256(&body));
+            let signer = signer.map_err(|fault| refuse(asking.exchange, begun, fault))?;
             *asking.request.body_mut() = UploadBody::whole(body);
             signer
         }
     };
     asking.request.headers_mut().remove(header::AUTHORIZATION);
     let exchange = asking.exchange;
+    exchange.facts.authenticate = Some(Phase { status: 200, latency_us: micros(begun.elapsed()), error: None });
+    let begun = Instant::now();
+    let resource = resource(asking.route, asking.request.method(), asking.target, exchange.facts.below)?;
     exchange.record.principal = Some(signer.user_arn().to_owned());
     exchange.facts.caller = Some(Box::new(caller(&signer)));
-    Ok(())
+    let refusal = match signer.policy().map_or(Decision::Allow, |policy| policy.decide(ACTION, &resource)) {
+        Decision::Allow => None,
+        denied => Some(denial(denied, signer.user_arn(), &resource)),
+    };
+    let status = if refusal.is_some() { 403 } else { 200 };
+    let error = refusal.as_ref().and_then(|refusal| refusal.detail.clone());
+    exchange.facts.authorize = Some(Phase { status, latency_us: micros(begun.elapsed()), error });
+    refusal.map_or(Ok(()), Err)
+}
+
+/// The signature does not hold.
+fn refuse(exchange: &mut Exchange, begun: Instant, fault: Fault) -> Refusal {
+    let error = fault.detail.clone().or_else(|| Some(fault.message.clone().into_owned()));
+    exchange.facts.authenticate = Some(Phase { status: 403, latency_us: micros(begun.elapsed()), error });
+    refusal(fault)
+}
+
+/// What a call is in policies: `arn:aws:execute-api:{region}:{account}:{api}/{stage}/{METHOD}/{path}`.
+fn resource(route: &Route, method: &Method, target: &Target<'_>, below: usize) -> Result<String, Refusal> {
+    let (api, stage) = (&route.stage.api, &route.stage.name);
+    let path = target.rest(below);
+    let arn = format!("arn:aws:execute-api:{}:{}:{}/{stage}/{method}/{path}", api.region, api.account_id, api.id);
+    if arn.len() > MOST_ARN_BYTES {
+        return Err(Refusal::with_detail(Outcome::UriTooLong, "the path makes too long a resource for policies"));
+    }
+    Ok(arn)
+}
+
+/// As API Gateway tells it.
+fn denial(decision: Decision, user_arn: &str, resource: &str) -> Refusal {
+    let explicit = if decision == Decision::ExplicitDeny { " with an explicit deny" } else { "" };
+    let message = format!("User: {user_arn} is not authorized to perform: {ACTION} on resource: {resource}{explicit}");
+    Refusal { message: Some(message.clone()), ..Refusal::with_detail(Outcome::AccessDenied, message) }
 }
 
 fn caller(signer: &Signer) -> Caller {

@@ -4,8 +4,9 @@ pub(crate) mod cognito;
 mod iam;
 pub(crate) mod jwt;
 pub(crate) mod key;
+pub(crate) mod policy;
 
-use std::{rc::Rc, sync::Arc};
+use std::sync::Arc;
 
 use cognito::CognitoAuthorizer;
 use http::Request;
@@ -13,7 +14,6 @@ use jwt::{Claims, JwtAuthorizer};
 
 use crate::{
     body::{Upload, UploadBody},
-    core::Core,
     exchange::Exchange,
     facts::{AuthorizerFacts, AuthorizerKind},
     refusal::Refusal,
@@ -37,8 +37,6 @@ pub(crate) enum Guard {
 
 /// A request that asks to pass.
 pub(crate) struct Asking<'r> {
-    /// The thread.
-    pub core: &'r Rc<Core>,
     /// The route that it asks for.
     pub route: &'r Route,
     /// Its target.

@@ -5,9 +5,9 @@ use std::time::Duration;
 use weir_station::config::Section;
 
 use super::{
-    definitions::{ApiDefinition, ApiKind, Auth, Cors, RouteDefinition, StageDefinition, UnknownRoute},
+    definitions::{ApiDefinition, ApiKind, Auth, Cors, Privacy, RouteDefinition, StageDefinition, UnknownRoute},
     integration::Integration,
-    limit, privacy,
+    limit, logs, privacy,
     traces::read_traces,
 };
 use crate::route::{EXPECTED, RouteKey, Segment};
@@ -19,10 +19,10 @@ pub(super) struct Known {
     pub jwt: Vec<String>,
     /// `[[cognito_authorizer]]`.
     pub cognito: Vec<String>,
-    /// `[[lambda_authorizer]]`.
-    pub lambda: Vec<String>,
     /// Whether there is a file of credentials for signatures.
     pub has_credentials: bool,
+    /// What is recorded of those who ask, unless the API says otherwise.
+    pub privacy: Privacy,
     /// How long an integration may take, unless its route says otherwise.
     pub timeout: Duration,
 }
@@ -49,8 +49,10 @@ pub(super) fn read_api(section: &Section, known: &Known) -> Option<ApiDefinition
     let unknown_route = read_unknown_route(section, kind);
     let cors = read_cors(&section.section("cors"), kind);
     let id = section.optional("id").or_else(|| name.clone());
-    let privacy = privacy::read(&section.section("privacy"));
+    let privacy = section.section("privacy");
+    let privacy = if privacy.is_present() { privacy::read(&privacy) } else { known.privacy.clone() };
     let traces = read_traces(&section.section("traces"));
+    let access_log = logs::read(&section.section("access_log"), kind);
     let binary_media_types = section.value("binary_media_types", Vec::new());
     Some(ApiDefinition {
         name: name?,
@@ -63,6 +65,7 @@ pub(super) fn read_api(section: &Section, known: &Known) -> Option<ApiDefinition
         cors,
         privacy,
         traces,
+        access_log,
         binary_media_types,
     })
 }
@@ -254,9 +257,8 @@ fn read_auth(section: &Section, known: &Known) -> Auth {
         }
         (_, Some(("jwt", name))) => named("jwt", &known.jwt, name, Auth::Jwt),
         (_, Some(("cognito", name))) => named("cognito", &known.cognito, name, Auth::Cognito),
-        (_, Some(("lambda", name))) => named("lambda", &known.lambda, name, Auth::Lambda),
         _ => {
-            let expected = "\"none\", \"iam\", \"jwt:name\", \"cognito:name\" or \"lambda:name\"; \
+            let expected = "\"none\", \"iam\", \"jwt:name\" or \"cognito:name\"; \
                             api_key_required = true asks for an API key";
             section.fault("auth", format!("is {text:?}"), expected);
             Auth::None

@@ -10,8 +10,6 @@ use std::{
     time::Duration,
 };
 
-use http::HeaderName;
-
 use weir_station::{
     config::{Document, Section},
     tls::IdentityFiles,
@@ -22,7 +20,9 @@ use super::{
     authorizers::{CognitoDefinition, JwtDefinition, read_cognito, read_jwt},
     domains::{read_domain, read_service},
     integration::Integration,
+    logs::AccessLogDefinition,
     plans::{Plans, ServedStage},
+    privacy,
 };
 use crate::{limits::bucket::Limit, route::RouteKey};
 
@@ -33,6 +33,8 @@ pub struct Definitions {
     pub account_id: String,
     /// The region in ARNs and signatures.
     pub region: String,
+    /// What is recorded of those who ask, unless their API says otherwise.
+    pub privacy: Privacy,
     /// The APIs.
     pub apis: Vec<ApiDefinition>,
     /// The domains.
@@ -57,7 +59,9 @@ impl Definitions {
         let cognito = document.sections("cognito_authorizer");
         let cognito_authorizers: Vec<_> = cognito.iter().filter_map(read_cognito).collect();
         let credentials: Option<PathBuf> = gateway.optional("iam_credentials_file");
+        let privacy = privacy::read(&gateway.section("privacy"));
         let known = Known {
+            privacy: privacy.clone(),
             jwt: jwt_authorizers.iter().map(|authorizer| authorizer.name.clone()).collect(),
             cognito: cognito_authorizers.iter().map(|authorizer| authorizer.name.clone()).collect(),
             has_credentials: credentials.is_some(),
@@ -85,6 +89,7 @@ impl Definitions {
         Self {
             account_id: gateway.value("account_id", "000000000000".to_owned()),
             region: gateway.value("region", "us-east-1".to_owned()),
+            privacy,
             apis,
             domains,
             services,
@@ -149,6 +154,8 @@ pub struct ApiDefinition {
     pub privacy: Privacy,
     /// Which traces are kept; routes may say otherwise.
     pub traces: TraceDefinition,
+    /// Its access log, beside the records.
+    pub access_log: Option<AccessLogDefinition>,
     /// Media types whose bodies are binary (REST APIs): `image/png`, `image/*`, `*/*`.
     pub binary_media_types: Vec<String>,
 }
@@ -207,8 +214,6 @@ pub enum Auth {
     Jwt(String),
     /// A token of a user pool that the Cognito authorizer of this name takes.
     Cognito(String),
-    /// What the Lambda authorizer of this name takes.
-    Lambda(String),
 }
 
 /// Which traces are kept, besides those of errors: none says nothing.
@@ -318,36 +323,4 @@ pub struct ServiceDefinition {
     pub failures: u32,
     /// How long it is left out.
     pub ejection: Duration,
-}
-
-/// A change to the headers, query or path of a request, or to the headers or status of a response:
-/// <https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-parameter-mapping.html>.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Change<T> {
-    /// A value beside those that are there.
-    Append(T),
-    /// A value in place of those that are there.
-    Overwrite(T),
-    /// No value.
-    Remove,
-}
-
-/// What a mapping changes in a request.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RequestTarget {
-    /// A header.
-    Header(HeaderName),
-    /// A query parameter.
-    Query(String),
-    /// The path.
-    Path,
-}
-
-/// What a mapping changes in a response.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ResponseTarget {
-    /// A header.
-    Header(HeaderName),
-    /// The status.
-    Status,
 }

@@ -72,7 +72,7 @@ impl Integration {
             "http_proxy" => HttpProxy::read(section, timeout).map(Self::HttpProxy),
             "mock" => Mock::read(section).map(Self::Mock),
             other => {
-                section.fault("type", format!("is {other:?}"), "\"http_proxy\", \"lambda\" or \"mock\"");
+                section.fault("type", format!("is {other:?}"), "\"http_proxy\" or \"mock\"");
                 None
             }
         }

@@ -86,6 +86,16 @@ pub(crate) struct Client {
     wire: Rc<Wire>,
 }
 
+/// A client on a connection that nobody watches.
+#[cfg(test)]
+impl From<SocketAddr> for Client {
+    fn from(peer: SocketAddr) -> Self {
+        let (requests, tunnel) = (Cell::new(0), RefCell::new(None));
+        let peer_text = peer.ip().to_string().into_boxed_str();
+        Self { peer, tls: None, peer_text, trusted: None, requests, tunnel, wire: Rc::default() }
+    }
+}
+
 impl Client {
     fn new(core: &Core, peer: SocketAddr, tls: Option<TlsFacts>, wire: Rc<Wire>) -> Self {
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());

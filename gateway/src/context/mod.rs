@@ -1,11 +1,66 @@
 //! `$context`: what API Gateway calls what is known of a request.
 
+pub(crate) mod format;
+pub(crate) mod variable;
+
 use base64::{Engine, engine::general_purpose::STANDARD};
 
 /// `$context.extendedRequestId` of REST APIs: the first eleven bytes of the request's id, as API Gateway writes its own.
 pub(crate) fn extended_request_id(request_id: &str) -> String {
-    let digits: Vec<u8> =
-        request_id.bytes().filter_map(|digit| char::from(digit).to_digit(16)).map(|digit| digit as u8).collect();
-    let bytes: Vec<u8> = digits.chunks_exact(2).take(11).map(|pair| pair[0] << 4 | pair[1]).collect();
+    let mut digits = request_id.bytes().filter_map(|digit| char::from(digit).to_digit(16));
+    let mut bytes = [0_u8; 11];
+    for byte in &mut bytes {
+        let (high, low) = (digits.next().unwrap_or(0), digits.next().unwrap_or(0));
+        *byte = u8::try_from(high << 4 | low).unwrap_or_default();
+    }
     STANDARD.encode(bytes)
+}
+
+/// A time as the Common Log Format has it: `10/Oct/2000:13:55:36 +0000`.
+pub(crate) fn clf_time(time_us: i64) -> String {
+    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let seconds = time_us.div_euclid(1_000_000);
+    let (days, of_day) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
+    let (year, month, day) = civil(days);
+    let month = MONTHS[month - 1];
+    let (hour, minute, second) = (of_day / 3_600, of_day / 60 % 60, of_day % 60);
+    format!("{day:02}/{month}/{year}:{hour:02}:{minute:02}:{second:02} +0000")
+}
+
+/// The date of a day since 1 January 1970 in the proleptic Gregorian calendar
+/// (<https://howardhinnant.github.io/date_algorithms.html#civil_from_days>).
+fn civil(days: i64) -> (i64, usize, i64) {
+    let shifted = days + 719_468;
+    let era = shifted.div_euclid(146_097);
+    let day_of_era = shifted.rem_euclid(146_097);
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    (year, usize::try_from(month).unwrap_or(1), day)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_written_as_the_common_log_format_has_them() {
+        for (seconds, text) in [
+            (0, "01/Jan/1970:00:00:00 +0000"),
+            (971_186_136, "10/Oct/2000:13:55:36 +0000"),
+            (1_709_164_800, "29/Feb/2024:00:00:00 +0000"),
+            (-1, "31/Dec/1969:23:59:59 +0000"),
+        ] {
+            assert_eq!(clf_time(seconds * 1_000_000), text);
+        }
+    }
+
+    #[test]
+    fn an_extended_id_looks_like_those_of_api_gateway() {
+        let id = extended_request_id("0f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0");
+        assert_eq!((id.len(), id.as_str()), (16, "Dx4tPEtaaXiHlqU="));
+    }
 }

@@ -96,6 +96,11 @@ pub(crate) fn to_client(headers: &mut HeaderMap, exchange: &Exchange) {
             }
         }
     }
+    if let Some(cors) = exchange.facts.place.api().and_then(|api| api.cors.as_ref())
+        && !exchange.is_preflight
+    {
+        cors.dress(exchange.origin.as_ref(), headers);
+    }
     if let Some(limits) = &exchange.limits {
         limits.insert(headers);
     }

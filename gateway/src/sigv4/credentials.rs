@@ -15,7 +15,7 @@
 //! policy = {"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"execute-api:Invoke","Resource":"*"}]}
 //! ```
 //!
-//! An identity without `policy` may call everything on this gateway, unless another policy denies it. `account_id` is
+//! An identity without `policy` may call everything on this gateway. `account_id` is
 //! that of `user_arn`, or else 000000000000; `user_arn` is `arn:aws:iam::ACCOUNT:user/SECTION`; `user_id` is the access
 //! key's id. An unknown key is a fault: a `polcy` would allow everything.
 //!
@@ -36,6 +36,7 @@ use super::{
     key::SecretKey,
     moment::Moment,
 };
+use crate::auth::policy::Policy;
 
 const FORM: &str = "sections such as: [alice], aws_access_key_id = AKIA…, aws_secret_access_key = …";
 
@@ -106,7 +107,7 @@ pub(crate) struct Identity {
     user_id: String,
     user_arn: String,
     principal_org_id: Option<String>,
-    policy: Option<Value>,
+    policy: Option<Policy>,
 }
 
 impl Identities {
@@ -281,8 +282,8 @@ impl Signer {
         self.0.principal_org_id.as_deref()
     }
 
-    /// Its identity-based policy, a JSON object with `Statement`; none when it may call everything.
-    pub(crate) fn policy(&self) -> Option<&Value> {
+    /// Its identity-based policy; none when it may call everything.
+    pub(crate) fn policy(&self) -> Option<&Policy> {
         self.0.policy.as_ref()
     }
 }
@@ -302,12 +303,8 @@ fn is_printable(value: &str) -> bool {
     value.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
-fn policy(entry: Entry<'_>) -> Result<Value, Problem> {
+fn policy(entry: Entry<'_>) -> Result<Policy, Problem> {
     let policy: Value = serde_json::from_str(entry.value)
         .map_err(|error| Problem::new(entry.line, format!("the policy is no JSON in one line: {error}")))?;
-    if policy.get("Statement").is_none() {
-        let what = "the policy has no Statement; a policy is {\"Version\":\"2012-10-17\",\"Statement\":[…]}";
-        return Err(Problem::new(entry.line, what));
-    }
-    Ok(policy)
+    Policy::parse(&policy).map_err(|problem| Problem::new(entry.line, format!("the policy {problem}")))
 }

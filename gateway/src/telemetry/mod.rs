@@ -8,44 +8,45 @@ mod collectors;
 pub(crate) mod export;
 mod grpc;
 pub(crate) mod leftover;
+pub(crate) mod lines;
 mod queue;
 pub(crate) mod spool;
 
 use std::{
-    fs::{File, OpenOptions},
-    io::{self, Write},
-    path::PathBuf,
+    io,
     sync::{Arc, atomic::Ordering::Relaxed},
     thread,
 };
 
 use export::{Exported, Exporter, Sending};
+use lines::{Lines, Writer};
 use queue::{Far, Near};
-use tokio::{
-    sync::{mpsc, oneshot},
-    task::JoinSet,
-};
+use tokio::{sync::oneshot, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 use weir_record::{AccessRecord, Span, line};
 use weir_station::credentials::Credentials;
 
 use crate::{
-    config::{AccessLog, TelemetryConfig},
+    config::{
+        TelemetryConfig,
+        logs::{AccessLogDefinition, Destination},
+    },
+    context::variable::About,
+    facts::Facts,
     stats::{SignalStats, Stats},
 };
 
 /// `service.name` of the gateway.
 pub(crate) const SERVICE: &str = "weir-gateway";
 
-/// Lines of the access log that may wait to be written.
-const QUEUE_LINES: usize = 8_192;
-
 /// The near end of the queues; shared by all threads.
 #[derive(Debug)]
 pub(crate) struct Telemetry {
     records: Near,
     spans: Near,
-    lines: Option<mpsc::Sender<String>>,
+    lines: Lines,
+    /// Where a line of each request goes, whatever its API.
+    access_log: Option<Arc<Destination>>,
     stats: Arc<Stats>,
     /// Whether records and spans go to the collector. Lines of the access log are written all the same.
     pub is_enabled: bool,
@@ -62,41 +63,27 @@ pub(crate) struct Queues {
     pub records: Far,
     /// Spans.
     pub spans: Far,
-    /// Lines of the access log, and where they go.
-    pub lines: Option<(mpsc::Receiver<String>, LineFile)>,
-}
-
-/// An access log that cannot be opened.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot open the access log {}: {source}", .path.display())]
-pub struct AccessLogError {
-    path: PathBuf,
-    source: io::Error,
+    /// Lines of access logs.
+    pub lines: Writer,
 }
 
 /// Makes the queues.
-pub(crate) fn queues(config: &TelemetryConfig, stats: Arc<Stats>) -> Result<(Telemetry, Queues), AccessLogError> {
+pub(crate) fn queues(config: &TelemetryConfig, stats: Arc<Stats>) -> (Telemetry, Queues) {
     let (records, far_records) = queue::queue(config.queue_records, config.batch_records);
     let (spans, far_spans) = queue::queue(config.queue_records, config.batch_records);
-    let (lines, far_lines) = match LineFile::open(&config.access_log)? {
-        Some(file) => {
-            let (lines, far_lines) = mpsc::channel(QUEUE_LINES);
-            (Some(lines), Some((far_lines, file)))
-        }
-        None => (None, None),
-    };
+    let (lines, far_lines) = lines::lines(Arc::clone(&stats));
+    let access_log = config.access_log.clone().map(Arc::new);
     let slow_us = u64::try_from(config.slow.as_micros()).unwrap_or(u64::MAX);
     let (is_enabled, trace_ratio) = (config.enabled, config.trace_ratio);
-    let telemetry = Telemetry { records, spans, lines, stats, is_enabled, trace_ratio, slow_us };
-    Ok((telemetry, Queues { records: far_records, spans: far_spans, lines: far_lines }))
+    let telemetry = Telemetry { records, spans, lines, access_log, stats, is_enabled, trace_ratio, slow_us };
+    (telemetry, Queues { records: far_records, spans: far_spans, lines: far_lines })
 }
 
 impl Telemetry {
     /// Takes what a request left behind. Never waits.
     pub(crate) fn offer(&self, record: &AccessRecord, spans: &[Span]) {
-        if let Some(lines) = &self.lines {
-            // The access log is for eyes; the collector has the records. A line without room is left out.
-            let _ = lines.try_send(line::json(record));
+        if let Some(to) = &self.access_log {
+            self.lines.offer(to, line::json(record));
         }
         if !self.is_enabled {
             return;
@@ -105,6 +92,17 @@ impl Telemetry {
         for span in spans {
             offer(&self.spans, span, &self.stats.traces);
         }
+    }
+}
+
+impl Telemetry {
+    /// Takes the line of a request whose API has an access log of its own. Never waits.
+    pub(crate) fn log(&self, log: &AccessLogDefinition, record: &AccessRecord, facts: &Facts) {
+        let line = match &log.format {
+            None => line::json(record),
+            Some(format) => format.render(&About { record, facts }),
+        };
+        self.lines.offer(&log.to, line);
     }
 }
 
@@ -147,45 +145,5 @@ pub(crate) fn start_sending(sending: Sending, records: Far, spans: Far) -> io::R
 async fn follow_files(credentials: Arc<Credentials>, leave: CancellationToken) {
     if let Err(error) = credentials.follow(leave).await {
         tracing::warn!(%error, "changed certificates and tokens are not read again");
-    }
-}
-
-/// Where the lines of the access log go.
-#[derive(Debug)]
-pub(crate) enum LineFile {
-    /// Standard output.
-    StandardOutput,
-    /// A file.
-    File(File),
-}
-
-impl LineFile {
-    fn open(log: &AccessLog) -> Result<Option<Self>, AccessLogError> {
-        match log {
-            AccessLog::Off => Ok(None),
-            AccessLog::StandardOutput => Ok(Some(Self::StandardOutput)),
-            AccessLog::File(path) => {
-                let file = OpenOptions::new().append(true).create(true).open(path);
-                let file = file.map_err(|source| AccessLogError { path: path.clone(), source })?;
-                Ok(Some(Self::File(file)))
-            }
-        }
-    }
-
-    /// Writes lines until no more can come.
-    pub(crate) async fn write(mut self, mut lines: mpsc::Receiver<String>) {
-        let mut waiting = Vec::new();
-        while lines.recv_many(&mut waiting, QUEUE_LINES).await > 0 {
-            let mut text = waiting.join("\n");
-            text.push('\n');
-            waiting.clear();
-            let written = match &mut self {
-                Self::StandardOutput => io::stdout().write_all(text.as_bytes()),
-                Self::File(file) => file.write_all(text.as_bytes()),
-            };
-            if let Err(error) = written {
-                tracing::warn!(%error, "lines of the access log were not written");
-            }
-        }
     }
 }

@@ -33,18 +33,8 @@ pub use setting::{ByteSize, OneOrMany, Secret, Setting};
 pub const ENVIRONMENT_PREFIX: &str = "WEIR_";
 
 /// Top-level sections that the gateway alone reads.
-pub const GATEWAY_SECTIONS: [&str; 10] = [
-    "gateway",
-    "api",
-    "api_files",
-    "api_key",
-    "cognito_authorizer",
-    "domain",
-    "jwt_authorizer",
-    "lambda_authorizer",
-    "service",
-    "usage_plan",
-];
+pub const GATEWAY_SECTIONS: [&str; 8] =
+    ["gateway", "api", "api_key", "cognito_authorizer", "domain", "jwt_authorizer", "service", "usage_plan"];
 
 /// What the user typed, while it is being read.
 #[derive(Debug)]

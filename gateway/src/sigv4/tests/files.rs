@@ -18,7 +18,7 @@ fn an_identity_is_all_that_its_section_says() {
     let alice = Signer::new(identities.find("AKID").cloned().unwrap());
     assert_eq!((alice.access_key(), alice.account_id(), alice.user_id()), ("AKID", "123456789012", "AIDA"));
     assert_eq!((alice.user_arn(), alice.principal_org_id()), ("arn:aws:iam::123456789012:user/a", Some("o-1")));
-    assert!(alice.policy().unwrap()["Statement"].is_array());
+    assert!(alice.policy().is_some());
     let bob = Signer::new(identities.named("bob").cloned().unwrap());
     assert_eq!((bob.access_key(), bob.account_id(), bob.user_id()), ("AKIB", "000000000000", "AKIB"));
     assert_eq!(bob.user_arn(), "arn:aws:iam::000000000000:user/bob");
