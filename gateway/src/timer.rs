@@ -1,16 +1,14 @@
 //! Timers that hardly ever run out: their entry in the runtime's wheel is kept from one use to the next.
 //!
-//! Every request has a time by which its head must be there and one by which its integration must have answered.
-//! Entering a timer into the wheel and taking it out again, twice a request, costs more than all of routing. A kept timer
-//! stays entered: moving its end to a later time is one atomic exchange. When it runs out while nobody uses it, it wakes
-//! whoever used it last for nothing, once.
+//! Every request has a time by which its integration must have answered. Entering a timer into the wheel and taking it
+//! out again for each costs more than all of routing. A kept timer stays entered: moving its end to a later time is one
+//! atomic exchange. When it runs out while nobody uses it, it wakes whoever used it last for nothing, once.
 
 use std::{
     cell::RefCell,
     fmt,
     pin::Pin,
     rc::Rc,
-    sync::{Arc, Mutex},
     task::{Context, Poll},
     time::{Duration, Instant},
 };
@@ -19,69 +17,6 @@ use tokio::time;
 
 /// Unused timers that a thread keeps.
 const MOST_KEPT: usize = 1_024;
-
-/// The timer of one connection, for hyper: it sets one at a time, and drops it before it sets the next.
-#[derive(Clone, Default)]
-pub(crate) struct KeptTimer(Arc<Mutex<Option<Pin<Box<time::Sleep>>>>>);
-
-impl KeptTimer {
-    /// A timer that was never set.
-    pub(crate) fn new() -> Self {
-        Self::default()
-    }
-}
-
-impl fmt::Debug for KeptTimer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("KeptTimer").finish_non_exhaustive()
-    }
-}
-
-impl hyper::rt::Timer for KeptTimer {
-    fn sleep(&self, duration: Duration) -> Pin<Box<dyn hyper::rt::Sleep>> {
-        self.sleep_until(Instant::now() + duration)
-    }
-
-    fn sleep_until(&self, deadline: Instant) -> Pin<Box<dyn hyper::rt::Sleep>> {
-        let kept = self.0.try_lock().ok().and_then(|mut kept| kept.take());
-        Box::pin(KeptSleep { sleep: Some(moved(kept, deadline)), timer: self.clone() })
-    }
-
-    fn reset(&self, sleep: &mut Pin<Box<dyn hyper::rt::Sleep>>, deadline: Instant) {
-        if let Some(own) = sleep.as_mut().downcast_mut_pin::<KeptSleep>()
-            && let Some(sleep) = &mut own.get_mut().sleep
-        {
-            sleep.as_mut().reset(deadline.into());
-        } else {
-            *sleep = self.sleep_until(deadline);
-        }
-    }
-}
-
-/// What hyper waits for.
-struct KeptSleep {
-    /// There until it is dropped.
-    sleep: Option<Pin<Box<time::Sleep>>>,
-    timer: KeptTimer,
-}
-
-impl Future for KeptSleep {
-    type Output = ();
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        self.get_mut().sleep.as_mut().map_or(Poll::Pending, |sleep| sleep.as_mut().poll(cx))
-    }
-}
-
-impl hyper::rt::Sleep for KeptSleep {}
-
-impl Drop for KeptSleep {
-    fn drop(&mut self) {
-        if let Ok(mut kept) = self.timer.0.try_lock() {
-            *kept = self.sleep.take();
-        }
-    }
-}
 
 /// The timers of one thread's integrations.
 #[derive(Clone, Default)]
@@ -144,8 +79,6 @@ fn moved(kept: Option<Pin<Box<time::Sleep>>>, deadline: Instant) -> Pin<Box<time
 
 #[cfg(test)]
 mod tests {
-    use hyper::rt::Timer;
-
     use super::*;
 
     const LONG: Duration = Duration::from_secs(3_600);
@@ -156,19 +89,15 @@ mod tests {
     }
 
     #[test]
-    fn a_kept_timer_runs_out_at_its_new_end_be_it_earlier_or_later() {
+    fn a_deadline_comes_at_its_new_end_be_it_earlier_or_later() {
         runtime().block_on(async {
-            let timer = KeptTimer::new();
+            let deadlines = Deadlines::new();
             for wait in [SHORT, LONG, SHORT] {
                 let begun = Instant::now();
-                let mut sleep = timer.sleep(wait);
-                let ended = time::timeout(2 * SHORT, &mut sleep).await.is_ok();
-                assert_eq!(ended, wait == SHORT);
-                assert!(!ended || begun.elapsed() >= wait);
+                let has_come = time::timeout(2 * SHORT, deadlines.after(wait)).await.is_ok();
+                assert_eq!(has_come, wait == SHORT);
+                assert!(!has_come || begun.elapsed() >= wait);
             }
-            let mut sleep = timer.sleep(LONG);
-            timer.reset(&mut sleep, Instant::now() + SHORT);
-            sleep.await;
         });
     }
 

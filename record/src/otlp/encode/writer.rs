@@ -84,8 +84,7 @@ impl Writer<'_> {
 
     /// Ends a message.
     #[inline]
-    pub(super) fn end(&mut self, begin: Begin) {
-        let Begin(from) = begin;
+    pub(super) fn end(&mut self, Begin(from): Begin) {
         let length = (self.0.len() - from) as u64;
         let (bytes, used) = varint(length);
         if used == ROOM {
