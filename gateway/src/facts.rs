@@ -5,9 +5,12 @@
 
 use std::{net::IpAddr, rc::Rc, sync::Arc};
 
+use weir_record::AccessRecord;
+
 use crate::{
     auth::jwt::Claims,
     connection::Client,
+    privacy::Privacy,
     serving::{Api, Route, Stage},
 };
 
@@ -38,6 +41,15 @@ pub(crate) struct Facts {
     pub integration: IntegrationFacts,
     /// Why the gateway itself answered.
     pub error: Option<ErrorFacts>,
+}
+
+impl Facts {
+    /// Makes the record say of the client what it may.
+    pub(crate) fn keep_back(&self, privacy: &Privacy, record: &mut AccessRecord) {
+        let text = (self.address == self.client.peer.ip()).then(|| self.client.peer_text());
+        record.client_address = privacy.shown(self.address, text);
+        privacy.apply(record, self.query.as_deref());
+    }
 }
 
 /// Where a request belongs.

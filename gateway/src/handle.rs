@@ -166,9 +166,12 @@ async fn throttle(
     } else {
         None
     };
-    let begun = Instant::now();
+    // Only the count of a quota may have to be waited for.
+    let begun = plan.map(|_| Instant::now());
     let admitted = limits.admit(&route.limits, plan.map(|plan| &**plan), &SystemClock).await;
-    exchange.waited_for_limits(begun.elapsed());
+    if let Some(begun) = begun {
+        exchange.waited_for_limits(begun.elapsed());
+    }
     match admitted {
         Ok(()) => {
             if serving.rate_limit_headers.is_always() {
