@@ -41,6 +41,8 @@ pub(crate) struct Exchange {
     pub trace: TraceContext,
     /// The request's id, for headers.
     pub request_id: HeaderValue,
+    /// The request's headers, where the API's own responses may speak of them.
+    pub headers: Option<HeaderMap>,
     /// The `Origin` that the client asks from, if it names one.
     pub origin: Option<HeaderValue>,
     /// Whether the answer is one to a preflight request, with all its headers.
@@ -106,6 +108,7 @@ impl Exchange {
             facts,
             trace,
             request_id,
+            headers: None,
             origin: headers.get(header::ORIGIN).cloned(),
             is_preflight: false,
             limits: None,

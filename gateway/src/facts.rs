@@ -12,6 +12,7 @@ use crate::{
     connection::Client,
     privacy::Privacy,
     serving::{Api, Route, Stage},
+    target::{Target, normalise},
 };
 
 /// What is known of a request beyond its record.
@@ -44,6 +45,13 @@ pub(crate) struct Facts {
 }
 
 impl Facts {
+    /// The value of a parameter in this path, as it was written.
+    pub(crate) fn parameter(&self, path: &str, name: &str) -> Option<String> {
+        let path = normalise(path).ok()?;
+        let parameters = self.place.route()?.key.parameters(&Target::new(&path), self.below);
+        parameters.into_iter().find_map(|(own, value)| (own == name).then(|| value.to_owned()))
+    }
+
     /// Makes the record say of the client what it may.
     pub(crate) fn keep_back(&self, privacy: &Privacy, record: &mut AccessRecord) {
         let text = (self.address == self.client.peer.ip()).then(|| self.client.peer_text());
