@@ -23,7 +23,6 @@ use crate::{
     facts::ErrorFacts,
     integration::{Integration, answer_mock},
     limits::{SystemClock, headers::Fields},
-    mapping,
     refusal::Refusal,
     responses::{self, Asked},
     serving::{Route, Serving},
@@ -58,7 +57,6 @@ pub(crate) async fn handle(
             *response.version_mut() = http::Version::HTTP_11;
             headers::from_integration(response.headers_mut(), &exchange);
             exchange.integration_answered(response.status(), response.headers());
-            map_response(&mut response, &exchange);
             response.map(Content::Proxied)
         }
         Ok(Answer::Tunnel(response, tunnel)) => return Ok(hand_over(response, tunnel, &client, exchange)),
@@ -91,19 +89,6 @@ fn refuse(refusal: &Refusal, exchange: &mut Exchange) -> Response<Bytes> {
         responses::apply(&api.responses, &answer, &Asked { about, headers }, &mut response);
     }
     response
-}
-
-/// Changes what the integration's mapping changes in its response.
-fn map_response<B>(response: &mut Response<B>, exchange: &Exchange) {
-    let Some(Integration::HttpProxy(proxy)) = exchange.facts.place.route().map(|route| &route.integration) else {
-        return;
-    };
-    if proxy.mapping.changes_responses() {
-        let about = About { record: &exchange.record, facts: &exchange.facts };
-        let (headers, mut status) = (response.headers().clone(), response.status());
-        proxy.mapping.response(&mapping::Asked { about, headers: &headers }, &mut status, response.headers_mut());
-        *response.status_mut() = status;
-    }
 }
 
 /// The connection becomes a tunnel after this response; its exchange ends with the tunnel.

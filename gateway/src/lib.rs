@@ -21,7 +21,6 @@ mod facts;
 mod handle;
 mod integration;
 mod limits;
-mod mapping;
 mod privacy;
 mod refusal;
 mod reload;

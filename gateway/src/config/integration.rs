@@ -9,9 +9,6 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, uri::Authority};
 use weir_station::{config::Section, tls::ClientTlsConfig};
 
-use super::definitions::ApiKind;
-use crate::mapping::Mapping;
-
 /// What answers a route.
 #[derive(Clone, Debug)]
 pub enum Integration {
@@ -35,8 +32,6 @@ pub struct HttpProxy {
     pub idle_timeout: Duration,
     /// How the two recognise each other, by TLS.
     pub tls: ClientTlsConfig,
-    /// What requests and responses gain, lose and change.
-    pub(crate) mapping: Mapping,
 }
 
 /// A fixed answer.
@@ -72,9 +67,9 @@ enum Piece {
 
 impl Integration {
     /// Reads the table `integration` of a route.
-    pub(super) fn read(section: &Section, timeout: Duration, kind: ApiKind) -> Option<Self> {
+    pub(super) fn read(section: &Section, timeout: Duration) -> Option<Self> {
         match section.required::<String>("type")?.as_str() {
-            "http_proxy" => HttpProxy::read(section, timeout, kind).map(Self::HttpProxy),
+            "http_proxy" => HttpProxy::read(section, timeout).map(Self::HttpProxy),
             "mock" => Mock::read(section).map(Self::Mock),
             other => {
                 section.fault("type", format!("is {other:?}"), "\"http_proxy\" or \"mock\"");
@@ -108,7 +103,7 @@ impl Integration {
 }
 
 impl HttpProxy {
-    fn read(section: &Section, timeout: Duration, kind: ApiKind) -> Option<Self> {
+    fn read(section: &Section, timeout: Duration) -> Option<Self> {
         let tls = ClientTlsConfig::read(&section.section("tls"));
         let method = section.optional::<String>("method").and_then(|text| {
             let method = Method::from_str(&text).ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_uppercase()));
@@ -119,26 +114,8 @@ impl HttpProxy {
         });
         let timeout = section.value("timeout", timeout);
         let idle_timeout = section.value("idle_timeout", Duration::from_secs(300));
-        let mapping = read_mapping(section, kind);
-        Some(Self { uri: section.required("uri")?, method, timeout, idle_timeout, tls, mapping })
+        Some(Self { uri: section.required("uri")?, method, timeout, idle_timeout, tls })
     }
-}
-
-/// Reads the table `request` and the tables `response` of an integration.
-fn read_mapping(section: &Section, kind: ApiKind) -> Mapping {
-    let request: Vec<_> = section.texts("request").into_iter().collect();
-    let responses = section.sections("response").into_iter().filter_map(|response| {
-        let status = response.required::<u16>("status").and_then(|status| StatusCode::from_u16(status).ok());
-        if status.is_none() {
-            response.fault("status", "is no status", "the status of the integration's answer, from 100 to 599");
-        }
-        Some((status?, response.texts("map").into_iter().collect()))
-    });
-    let responses: Vec<_> = responses.collect();
-    Mapping::parse(kind, &request, &responses).unwrap_or_else(|faults| {
-        section.fault("request", faults.join("; "), "changes such as \"append:header.x-a\" = \"$context.requestId\"");
-        Mapping::default()
-    })
 }
 
 impl StageUri {

@@ -10,11 +10,9 @@ use super::{Answer, broken_upload, headers};
 use crate::{
     body::{Proxied, Upload, UploadBody},
     connection::upgrade::Tunnel,
-    context::variable::About,
     core::Core,
     exchange::Exchange,
     integration::HttpProxy,
-    mapping::Asked,
     refusal::Refusal,
     serving::Route,
     target::Target,
@@ -33,23 +31,16 @@ pub(super) async fn forward(
 ) -> Result<Answer, Refusal> {
     let parameters = route.key.parameters(target, exchange.facts.below);
     let value = |name: &str| parameters.iter().find(|(own, _)| *own == name).map_or("", |(_, value)| *value);
-    let mut path = proxy.uri.path_and_query(value, request.uri().query());
-    // Values are those of the client's own headers.
-    let headers_before = proxy.mapping.changes_requests().then(|| request.headers().clone());
+    let path = proxy.uri.path_and_query(value, request.uri().query());
+    let uri = path.parse();
+    *request.uri_mut() =
+        uri.map_err(|_| Refusal::with_detail(Outcome::BadRequestParameters, "the path makes no URI"))?;
     *request.version_mut() = http::Version::HTTP_11;
     if let Some(method) = &proxy.method {
         *request.method_mut() = method.clone();
     }
     let is_websocket = asks_for_websocket(&request);
     headers::to_integration(request.headers_mut(), &proxy.upstream.host, exchange);
-    if let Some(before) = &headers_before {
-        let about = About { record: &exchange.record, facts: &exchange.facts };
-        let mapped = proxy.mapping.request(&Asked { about, headers: before }, request.headers_mut(), &mut path);
-        mapped.map_err(|fault| Refusal::with_detail(Outcome::BadRequestParameters, fault))?;
-    }
-    let uri = path.parse();
-    *request.uri_mut() =
-        uri.map_err(|_| Refusal::with_detail(Outcome::BadRequestParameters, "the path makes no URI"))?;
     if is_websocket {
         request.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
         request.headers_mut().insert(header::UPGRADE, HeaderValue::from_static("websocket"));

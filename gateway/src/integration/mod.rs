@@ -17,7 +17,6 @@ use crate::{
         definitions::ServiceDefinition,
         integration::{Integration as Definition, Mock, StageUri},
     },
-    mapping::Mapping,
     upstream::Upstream,
 };
 
@@ -41,8 +40,6 @@ pub(crate) struct HttpProxy {
     pub timeout: std::time::Duration,
     /// How long its answer may pause.
     pub idle_timeout: std::time::Duration,
-    /// What requests and responses gain, lose and change.
-    pub mapping: Mapping,
     /// The servers of which one is asked.
     pub upstream: Arc<Upstream>,
 }
@@ -68,7 +65,6 @@ impl Integration {
                     method: proxy.method.clone(),
                     timeout: proxy.timeout,
                     idle_timeout: proxy.idle_timeout,
-                    mapping: proxy.mapping.clone(),
                     upstream,
                 })
             }
