@@ -156,7 +156,8 @@ async fn a_rest_api_remaps_headers_that_are_its_own_and_both_kinds_tell_the_requ
     assert_eq!((&record["integration_status"], &record["status"]), (&401.into(), &401.into()));
 }
 
-#[tokio::test]
+// curl is waited for, while the server answers on another thread.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_signers_request_goes_up_without_its_signature_and_the_phases_sum_to_the_latency() {
     let server = Scripted::start(|_| Act::Answer(OK.into())).await;
     let setting = Setting::signed(&format!("{}auth = \"iam\"\n", recorded(server.address, "")), "Allow").await;
