@@ -52,9 +52,10 @@ async fn what_a_trusted_proxy_forwards_is_continued_line_by_line() {
 async fn connections_that_the_server_closes_while_idle_cost_no_request() {
     let server = Scripted::start(|_| Act::AnswerAndClose(OK.into())).await;
     let setting = Setting::start(&recorded(server.address, "")).await;
-    for index in 0..20 {
+    for index in 0..20_usize {
         let answer = setting.get(&format!("/a/{index}")).await;
         assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        until(|| async { server.closed() > index }).await;
     }
     assert_eq!(server.seen().len(), 20);
 }
@@ -189,4 +190,52 @@ async fn a_server_that_fails_is_left_out_for_a_while_and_comes_back() {
         left_out() >= 5
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_server_that_is_late_or_not_there_is_told_as_each_kind_of_api_tells_it() {
+    let (silent, gone) = (Scripted::start(|_| Act::Silence).await, Server::closed().await);
+    let rest = "kind = \"rest\"\n[[api.stage]]\nname = \"s\"\n";
+    let late = format!("{{ type = \"http_proxy\", uri = \"http://{}/\", timeout = \"50ms\" }}", silent.address);
+    let absent = proxy(&format!("http://{gone}/"));
+    let setting = Setting::start(
+        &[
+            route("late", "GET /x", &late, ""),
+            route("late-rest", "GET /x", &late, rest),
+            route("absent", "GET /x", &absent, ""),
+            route("absent-rest", "GET /x", &absent, rest),
+        ]
+        .concat(),
+    )
+    .await;
+    for (path, status, message) in [
+        ("/late/x", "503", "Service Unavailable"),
+        ("/late-rest/s/x", "504", "Endpoint request timed out"),
+        ("/absent/x", "503", "Service Unavailable"),
+        ("/absent-rest/s/x", "504", "Network error communicating with endpoint"),
+    ] {
+        let answer = setting.get(path).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")) && answer.contains(message), "{path}: {answer}");
+    }
+    assert_eq!(silent.seen().len(), 2);
+    let metrics = setting.metrics().await;
+    for outcome in ["integration_timeout", "integration_failure"] {
+        assert!(metrics.contains(&format!("outcome=\"{outcome}\"}} 2\n")), "{metrics}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_too_long_or_no_path_is_refused_and_counted_by_its_name() {
+    let setting = Setting::start(&route("a", "GET /x", "{ type = \"mock\" }", "")).await;
+    for (ask, status) in [
+        (format!("GET /{} HTTP/1.1\r\nhost: h\r\n\r\n", "x".repeat(9_000)), "414"),
+        (format!("GET /a/x HTTP/1.1\r\nhost: h\r\nx: {}\r\n\r\n", "x".repeat(11_000)), "431"),
+        ("GET /a/../x HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n".into(), "400"),
+    ] {
+        let answer = setting.send(&ask).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{answer}");
+    }
+    for outcome in ["uri_too_long", "headers_too_large", "bad_request"] {
+        until(|| async { setting.metrics().await.contains(&format!("outcome=\"{outcome}\"}} 1\n")) }).await;
+    }
 }

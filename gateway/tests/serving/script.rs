@@ -2,14 +2,18 @@
 
 use std::{
     net::SocketAddr,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
 };
 
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    net::TcpListener,
     task::JoinSet,
 };
+use tokio_rustls::TlsAcceptor;
 
 /// What the server does when it has read a head.
 pub(crate) enum Act {
@@ -25,38 +29,72 @@ pub(crate) enum Act {
     Silence,
 }
 
+#[derive(Default)]
+struct Noted {
+    heads: Mutex<Vec<String>>,
+    closed: AtomicUsize,
+}
+
 /// A server.
 pub(crate) struct Scripted {
     pub(crate) address: SocketAddr,
-    seen: Arc<Mutex<Vec<String>>>,
+    noted: Arc<Noted>,
     _tasks: JoinSet<()>,
 }
 
 impl Scripted {
     /// One that does what `act` says of a head.
     pub(crate) async fn start(act: fn(&str) -> Act) -> Self {
+        Self::start_with(act, None).await
+    }
+
+    /// The same, by TLS.
+    pub(crate) async fn start_tls(act: fn(&str) -> Act, tls: TlsAcceptor) -> Self {
+        Self::start_with(act, Some(tls)).await
+    }
+
+    async fn start_with(act: fn(&str) -> Act, tls: Option<TlsAcceptor>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let seen = Arc::<Mutex<Vec<String>>>::default();
+        let noted = Arc::<Noted>::default();
         let mut tasks = JoinSet::new();
-        let noted = Arc::clone(&seen);
+        let own = Arc::clone(&noted);
         tasks.spawn(async move {
             let mut connections = JoinSet::new();
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
-                connections.spawn(serve(stream, act, Arc::clone(&noted)));
+                let (tls, noted) = (tls.clone(), Arc::clone(&own));
+                connections.spawn(async move {
+                    match tls {
+                        None => serve(stream, act, noted).await,
+                        // A client that does not like the certificate goes.
+                        Some(tls) => {
+                            if let Ok(stream) = tls.accept(stream).await {
+                                serve(stream, act, noted).await;
+                            }
+                        }
+                    }
+                });
             }
         });
-        Self { address, seen, _tasks: tasks }
+        Self { address, noted, _tasks: tasks }
     }
 
     /// The heads that it got, in small letters.
     pub(crate) fn seen(&self) -> Vec<String> {
-        self.seen.lock().unwrap().clone()
+        self.noted.heads.lock().unwrap().clone()
+    }
+
+    /// Of the connections that it closed, how many the gateway has closed too.
+    pub(crate) fn closed(&self) -> usize {
+        self.noted.closed.load(SeqCst)
     }
 }
 
-async fn serve(mut stream: TcpStream, act: fn(&str) -> Act, seen: Arc<Mutex<Vec<String>>>) {
+async fn serve<S>(mut stream: S, act: fn(&str) -> Act, noted: Arc<Noted>)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     loop {
         let mut head = String::new();
         while !head.ends_with("\r\n\r\n") {
@@ -64,12 +102,15 @@ async fn serve(mut stream: TcpStream, act: fn(&str) -> Act, seen: Arc<Mutex<Vec<
             head.push(byte.into());
         }
         let act = act(&head);
-        seen.lock().unwrap().push(head.to_ascii_lowercase());
+        noted.heads.lock().unwrap().push(head.to_ascii_lowercase());
         // The gateway may be gone at any time: its client went, or the test is over.
         let went = match act {
             Act::Answer(text) => stream.write_all(text.as_bytes()).await,
             Act::AnswerAndClose(text) => {
                 let _ = stream.write_all(text.as_bytes()).await;
+                let _ = stream.shutdown().await;
+                let _ = stream.read_u8().await;
+                noted.closed.fetch_add(1, SeqCst);
                 return;
             }
             Act::Zeros(text, bytes) => {
@@ -87,7 +128,7 @@ async fn serve(mut stream: TcpStream, act: fn(&str) -> Act, seen: Arc<Mutex<Vec<
             }
             Act::Silence => std::future::pending().await,
         };
-        if went.is_err() {
+        if went.is_err() || stream.flush().await.is_err() {
             return;
         }
     }
