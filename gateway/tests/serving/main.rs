@@ -1,6 +1,7 @@
 //! The gateway as a process before real servers: what it serves, to whom, and how it takes a changed configuration.
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test fails where it breaks off")]
 
+mod callers;
 mod domains;
 mod proxy;
 mod reload;

@@ -1,4 +1,4 @@
-//! Files that change while the gateway serves.
+//! Files that change while the gateway serves, and its end.
 
 use super::{
     proxy, route,
@@ -55,4 +55,15 @@ async fn a_file_that_a_faulty_configuration_names_for_the_first_time_is_followed
     assert!(setting.get("/k/x").await.ends_with("old"));
     setting.put("keys.csv", "key,name,enabled\n0123456789-0123456789,one,true\n");
     until(|| async { setting.get("/k/x").await.ends_with("new") }).await;
+}
+
+#[tokio::test]
+async fn a_gateway_that_is_to_end_says_that_it_is_not_ready_and_serves_for_the_delay() {
+    let api = route("a", "GET /x", "{ type = \"mock\", body = \"here\" }", "");
+    let setting = Setting::start(&format!("[gateway]\ndrain_delay = \"1h\"\n{api}")).await;
+    assert!(setting.admin("/ready").await.starts_with("HTTP/1.1 200"));
+    setting.signal("-TERM");
+    until(|| async { setting.admin("/ready").await.starts_with("HTTP/1.1 503") }).await;
+    assert!(setting.admin("/health").await.starts_with("HTTP/1.1 200"));
+    assert!(setting.get("/a/x").await.ends_with("here"));
 }

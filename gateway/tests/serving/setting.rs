@@ -110,7 +110,12 @@ impl Setting {
 
     /// SIGHUP.
     pub(crate) fn hang_up(&self) {
-        let told = Command::new("kill").args(["-HUP", &self.process.id().to_string()]).status().unwrap();
+        self.signal("-HUP");
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: &str) {
+        let told = Command::new("kill").args([signal, &self.process.id().to_string()]).status().unwrap();
         assert!(told.success());
     }
 
