@@ -147,6 +147,7 @@ pub(crate) struct ResponseBody {
     content: Content,
     /// None after a response that makes the connection a tunnel: its exchange ends with the tunnel.
     exchange: Option<Box<Exchange>>,
+    /// Shared with the request's body alone, until that has gone up.
     upload: Rc<Upload>,
     /// How it will have ended, if it goes down to its last byte.
     outcome: Outcome,
@@ -200,8 +201,11 @@ impl ResponseBody {
         if let Some(exchange) = &mut self.exchange {
             exchange.integration_ends();
         }
+        // A server may answer before it has the whole request: the connection is not free while the rest goes up.
+        let is_uploaded = Rc::strong_count(&self.upload) == 1;
         if let Content::Proxied(proxied) = &mut self.content
             && let Some(lease) = proxied.lease.take()
+            && is_uploaded
         {
             lease.give_back();
         }
@@ -263,7 +267,10 @@ impl Body for ResponseBody {
                 Poll::Ready(Some(Ok(frame)))
             }
             Some(Err(error)) => {
+                // A request that breaks off ends its connection, and with it the response: no fault of the integration's.
                 let outcome = match error {
+                    _ if this.upload.is_too_large() => Outcome::RequestTooLarge,
+                    _ if this.upload.is_broken() => Outcome::ClientClosed,
                     Broken::Reset(_) => Outcome::IntegrationReset,
                     Broken::Late => Outcome::IntegrationTimeout,
                 };

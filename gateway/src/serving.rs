@@ -187,7 +187,8 @@ impl Serving {
         let mut by_path: Vec<_> = bases.collect();
         by_path.sort_by_key(|(base, _)| std::cmp::Reverse(base.len()));
         let domains = find::domains(&definitions.domains, &apis);
-        let Making { limits, upstreams, .. } = making;
+        let Making { limits, mut upstreams, .. } = making;
+        upstreams.forget_unused();
         Ok(Self {
             apis,
             by_path,

@@ -77,8 +77,13 @@ impl Integration {
 #[derive(Debug, Default)]
 pub(crate) struct Upstreams {
     services: HashMap<String, ServiceDefinition>,
-    known: HashMap<(bool, Authority, ClientTlsConfig), Arc<Upstream>>,
+    known: HashMap<UpstreamKey, Arc<Upstream>>,
+    /// Those of the configuration before that may be in this one too.
+    before: HashMap<UpstreamKey, Arc<Upstream>>,
 }
+
+/// What makes servers the same: whether they are reached by TLS, what they are called, and how they are proven.
+type UpstreamKey = (bool, Authority, ClientTlsConfig);
 
 impl Upstreams {
     /// Those that these services name, and what was known before: what stays the same keeps its connections.
@@ -87,9 +92,14 @@ impl Upstreams {
         let is_same = |authority: &Authority| {
             before.is_some_and(|before| before.services.get(authority.host()) == services.get(authority.host()))
         };
-        let known = before.iter().flat_map(|before| &before.known).filter(|((_, authority, _), _)| is_same(authority));
-        let known = known.map(|(key, upstream)| (key.clone(), Arc::clone(upstream))).collect();
-        Self { services, known }
+        let same = before.iter().flat_map(|before| &before.known).filter(|((_, authority, _), _)| is_same(authority));
+        let same = same.map(|(key, upstream)| (key.clone(), Arc::clone(upstream))).collect();
+        Self { services, known: HashMap::new(), before: same }
+    }
+
+    /// Forgets those that no integration has asked for, so that their connections end.
+    pub(crate) fn forget_unused(&mut self) {
+        self.before = HashMap::new();
     }
 
     fn of(&mut self, uri: &StageUri, tls: &ClientTlsConfig) -> Result<Arc<Upstream>, FileFault> {
@@ -97,8 +107,13 @@ impl Upstreams {
         if let Some(known) = self.known.get(&key) {
             return Ok(Arc::clone(known));
         }
-        let service = self.services.get(uri.authority.host()).filter(|_| uri.authority.port().is_none());
-        let upstream = Arc::new(Upstream::new(uri.is_https, uri.authority.clone(), service, tls)?);
+        let upstream = match self.before.remove(&key) {
+            Some(same) => same,
+            None => {
+                let service = self.services.get(uri.authority.host()).filter(|_| uri.authority.port().is_none());
+                Arc::new(Upstream::new(uri.is_https, uri.authority.clone(), service, tls)?)
+            }
+        };
         self.known.insert(key, Arc::clone(&upstream));
         Ok(upstream)
     }

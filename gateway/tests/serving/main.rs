@@ -1,7 +1,13 @@
 //! The gateway as a process before real servers: what it serves, to whom, and how it takes a changed configuration.
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test fails where it breaks off")]
 
+mod callers;
+mod domains;
+mod proxy;
+mod reload;
+mod script;
 mod setting;
+mod streams;
 
 use std::time::Duration;
 
@@ -14,6 +20,12 @@ fn route(name: &str, route: &str, integration: &str, more: &str) -> String {
 
 fn proxy(uri: &str) -> String {
     format!("{{ type = \"http_proxy\", uri = \"{uri}\" }}")
+}
+
+/// An API "a" of which each record is kept as a line: everything below a path goes to this server.
+fn recorded(server: std::net::SocketAddr, more: &str) -> String {
+    let log = format!("{more}\n[api.access_log]\nto = \"RECORDS\"\nformat = \"weir\"");
+    route("a", "ANY /{p+}", &proxy(&format!("http://{server}/{{p}}")), &log)
 }
 
 #[tokio::test]
