@@ -3,7 +3,6 @@
 //! What always holds: a value that the API's configuration keeps back stands nowhere in the record.
 
 use std::{
-    borrow::Cow,
     fmt::Write,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
@@ -64,24 +63,16 @@ impl Privacy {
         }
     }
 
-    /// What may be recorded of who asks.
-    pub(crate) fn shown_principal<'a>(&self, name: Cow<'a, str>) -> Option<Cow<'a, str>> {
-        match &self.principal {
-            Principal::Plain => Some(name),
-            Principal::Hash(key) => Some(Cow::Owned(hash(key, &name))),
-            Principal::None => None,
-        }
-    }
-
     /// Makes a record say of who asks, and of the query, what it may. The client's address it has already
     /// ([`Self::shown`]).
     pub(crate) fn apply(&self, record: &mut AccessRecord, query: Option<&str>) {
         if !self.user_agent {
             record.user_agent = None;
         }
-        if !matches!(self.principal, Principal::Plain) {
-            let shown = record.principal.take().and_then(|name| self.shown_principal(Cow::Owned(name)));
-            record.principal = shown.map(Cow::into_owned);
+        match &self.principal {
+            Principal::Plain => {}
+            Principal::Hash(key) => record.principal = record.principal.take().map(|name| hash(key, &name)),
+            Principal::None => record.principal = None,
         }
         if let Some(query) = query.filter(|_| !self.query.is_empty()) {
             let allowed = query.split('&').filter(|pair| {

@@ -83,17 +83,13 @@ impl Format {
     }
 }
 
-/// The value of a variable, as far as the API's privacy lets it be recorded.
+/// The value of a variable, as far as the API's privacy lets it be recorded. Who asked the facts have no more then.
 fn shown<'a>(variable: &Variable, about: &About<'a>) -> Option<Cow<'a, str>> {
     if variable.is_source_ip() {
         // The record has of it what it may have.
         return about.record.client_address.as_deref().map(Cow::Borrowed);
     }
-    let value = variable.value(about)?;
-    match about.facts.place.api() {
-        Some(api) if variable.tells_principal() => api.privacy.shown_principal(value),
-        _ => Some(value),
-    }
+    variable.value(about)
 }
 
 impl Notation {
@@ -215,7 +211,7 @@ fn pieces(text: &str, kind: ApiKind, faults: &mut Vec<String>) -> Vec<Piece> {
 }
 
 /// Quotes that begin or end a text: those after a backslash do neither.
-fn quotes(text: &str) -> usize {
+pub(crate) fn quotes(text: &str) -> usize {
     let (mut count, mut is_escaped) = (0, false);
     for byte in text.bytes() {
         count += usize::from(byte == b'"' && !is_escaped);

@@ -99,14 +99,6 @@ impl Variable {
         matches!(self, Self::Named("identity.sourceIp", _))
     }
 
-    /// Whether its value tells who asks: what privacy has to do with.
-    pub(crate) fn tells_principal(&self) -> bool {
-        match self {
-            Self::Named(name, _) => PRINCIPALS.contains(name),
-            Self::Claim(name) => PERSONAL_CLAIMS.contains(&name.as_str()),
-        }
-    }
-
     /// The name of a variable that a text begins with, as far as it could be one: letters, digits, `_`, full stops, and
     /// a claim's name in brackets.
     ///
@@ -191,28 +183,6 @@ fn xray_trace_id<'a>(about: &About<'a>) -> Option<Cow<'a, str>> {
         None => Some(Cow::Owned(xray::root(about.record.trace_id?))),
     }
 }
-
-/// Variables whose value is who asks.
-const PRINCIPALS: &[&str] =
-    &["authorizer.principalId", "identity.accessKey", "identity.caller", "identity.user", "identity.userArn"];
-
-/// Claims that say who somebody is
-/// (<https://openid.net/specs/openid-connect-core-1_0.html#StandardClaims>, and Cognito's).
-const PERSONAL_CLAIMS: &[&str] = &[
-    "sub",
-    "name",
-    "given_name",
-    "family_name",
-    "middle_name",
-    "nickname",
-    "preferred_username",
-    "email",
-    "phone_number",
-    "address",
-    "birthdate",
-    "username",
-    "cognito:username",
-];
 
 /// What API Gateway has and Weir has not, by how its name begins, and why.
 const ELSEWHERE: &[(&str, &str)] = &[
