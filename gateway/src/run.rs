@@ -152,14 +152,7 @@ impl Gateway {
         let sent = telemetry::start_sending(sending, queues.records, queues.spans)?;
         // Its end without a word is a panic, which is told where the end is awaited.
         senders.spawn(async move { sent.await.is_ok() });
-        let (written, late) = (queues.lines.start()?, deadline.clone());
-        senders.spawn(async move {
-            tokio::select! {
-                ended = written => ended.is_ok(),
-                // A disk or a terminal that takes nothing does not keep the process from ending.
-                () = late.cancelled() => true,
-            }
-        });
+        senders.spawn(written(queues.lines.start()?, deadline.clone()));
         let is_ready = Arc::new(AtomicBool::new(true));
         let router = admin_router(&stats, &is_ready, &serving, shown);
         let followers = follow(tls, reloading, &stop_serving);
@@ -268,6 +261,15 @@ fn first_serving(config: &Config) -> Result<Served, ServingError> {
         shown: shown_sender,
     });
     Ok((serving, shown, reloading))
+}
+
+/// Waits until the lines of access logs are written, or are late: a disk or a terminal that takes nothing does not keep the
+/// process from ending.
+async fn written(end: oneshot::Receiver<()>, deadline: CancellationToken) -> bool {
+    tokio::select! {
+        ended = end => ended.is_ok(),
+        () = deadline.cancelled() => true,
+    }
 }
 
 /// The certificates and the sockets of each thread.
