@@ -10,6 +10,7 @@ use weir_record::Outcome;
 use super::{Asking, policy::Decision};
 use crate::{
     body::UploadBody,
+    config::definitions::ApiKind,
     exchange::{Exchange, micros},
     facts::{Caller, Phase},
     handle::broken_upload,
@@ -23,7 +24,7 @@ use crate::{
 const SERVICE: &str = "execute-api";
 
 /// What a signer does that calls a route.
-const ACTION: &str = "execute-api:Invoke";
+pub(super) const ACTION: &str = "execute-api:Invoke";
 
 /// API Gateway's limit on the ARN of a call.
 const MOST_ARN_BYTES: usize = 1_600;
@@ -83,11 +84,16 @@ fn refuse(exchange: &mut Exchange, begun: Instant, fault: Fault) -> Refusal {
     refusal(fault)
 }
 
-/// What a call is in policies: `arn:aws:execute-api:{region}:{account}:{api}/{stage}/{METHOD}/{path}`.
-fn resource(route: &Route, method: &Method, target: &Target<'_>, below: usize) -> Result<String, Refusal> {
+/// What a call is in policies: `arn:aws:execute-api:{region}:{account}:{api}/{stage}/{METHOD}/{path}`; in HTTP APIs with
+/// the route's path, or `{stage}/$default` for the route that takes what no other does.
+pub(super) fn resource(route: &Route, method: &Method, target: &Target<'_>, below: usize) -> Result<String, Refusal> {
     let (api, stage) = (&route.stage.api, &route.stage.name);
-    let path = target.rest(below);
-    let arn = format!("arn:aws:execute-api:{}:{}:{}/{stage}/{method}/{path}", api.region, api.account_id, api.id);
+    let before = format!("arn:aws:execute-api:{}:{}:{}/{stage}", api.region, api.account_id, api.id);
+    let arn = match (api.kind, &route.key.path) {
+        (ApiKind::Rest, _) => format!("{before}/{method}/{}", target.rest(below)),
+        (ApiKind::Http, Some(_)) => format!("{before}/{method}{}", route.key.template),
+        (ApiKind::Http, None) => format!("{before}/{}", route.key.template),
+    };
     if arn.len() > MOST_ARN_BYTES {
         return Err(Refusal::with_detail(Outcome::UriTooLong, "the path makes too long a resource for policies"));
     }

@@ -4,6 +4,7 @@ pub(crate) mod cognito;
 mod iam;
 pub(crate) mod jwt;
 pub(crate) mod key;
+pub(crate) mod lambda;
 pub(crate) mod policy;
 
 use std::sync::Arc;
@@ -11,9 +12,11 @@ use std::sync::Arc;
 use cognito::CognitoAuthorizer;
 use http::Request;
 use jwt::{Claims, JwtAuthorizer};
+use lambda::LambdaAuthorizer;
 
 use crate::{
     body::{Upload, UploadBody},
+    core::Core,
     exchange::Exchange,
     facts::AuthorizerFacts,
     refusal::Refusal,
@@ -33,10 +36,14 @@ pub(crate) enum Guard {
     Jwt(Arc<JwtAuthorizer>),
     /// A token of a user pool.
     Cognito(Arc<CognitoAuthorizer>),
+    /// What a function says.
+    Lambda(Arc<LambdaAuthorizer>),
 }
 
 /// A request that asks to pass.
 pub(crate) struct Asking<'r> {
+    /// The thread that serves it.
+    pub core: &'r Core,
     /// The route that it asks for.
     pub route: &'r Route,
     /// Its target.
@@ -63,6 +70,7 @@ impl Guard {
         match self {
             Self::Open => Ok(()),
             Self::Iam(credentials) => iam::admit(credentials, asking).await,
+            Self::Lambda(authorizer) => authorizer.admit(asking).await,
             Self::Jwt(authorizer) => {
                 asking.exchange.facts.authorizer = Some(Box::default());
                 let (request, query) = (&*asking.request, asking.request.uri().query());
