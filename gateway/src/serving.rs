@@ -5,7 +5,10 @@
 
 mod find;
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 pub(crate) use find::Found;
 use weir_station::watched::FileFault;
@@ -93,6 +96,8 @@ pub(crate) struct Api {
     pub privacy: Privacy,
     /// Its access log.
     pub access_log: Option<AccessLogDefinition>,
+    /// Media types whose bodies are binary (REST APIs).
+    pub binary_media_types: Vec<String>,
 }
 
 /// A stage, as far as requests need to know it.
@@ -102,6 +107,8 @@ pub(crate) struct Stage {
     pub api: Arc<Api>,
     /// Its name.
     pub name: String,
+    /// Its variables.
+    pub variables: BTreeMap<String, String>,
     /// `$context.deploymentId`: which state of the configuration it is.
     pub deployment_id: String,
 }
@@ -245,6 +252,7 @@ impl Making<'_> {
             cors: definition.cors.as_ref().map(Cors::new),
             privacy: Privacy::new(&definition.privacy),
             access_log: definition.access_log.clone(),
+            binary_media_types: definition.binary_media_types.clone(),
         });
         let stages = definition.stages.iter().map(|stage| self.stage(&api, definition, stage));
         let stages = stages.collect::<Result<_, _>>()?;
@@ -257,8 +265,12 @@ impl Making<'_> {
         definition: &ApiDefinition,
         own: &StageDefinition,
     ) -> Result<ServedStage, ServingError> {
-        let stage =
-            Arc::new(Stage { api: Arc::clone(api), name: own.name.clone(), deployment_id: self.deployment_id.clone() });
+        let stage = Arc::new(Stage {
+            api: Arc::clone(api),
+            name: own.name.clone(),
+            variables: own.variables.clone(),
+            deployment_id: self.deployment_id.clone(),
+        });
         let routes = definition.routes_of(own).map(|route| {
             let served = self.route(&stage, definition, own, route)?;
             Ok::<_, ServingError>((&route.key, Arc::new(served)))

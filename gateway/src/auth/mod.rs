@@ -18,7 +18,7 @@ use crate::{
     body::{Upload, UploadBody},
     core::Core,
     exchange::Exchange,
-    facts::AuthorizerFacts,
+    facts::{AuthorizerFacts, AuthorizerKind},
     refusal::Refusal,
     serving::Route,
     sigv4::CredentialStore,
@@ -75,14 +75,15 @@ impl Guard {
                 asking.exchange.facts.authorizer = Some(Box::default());
                 let (request, query) = (&*asking.request, asking.request.uri().query());
                 let claims = authorizer.check(request.headers(), query, &asking.route.scopes).await?;
-                note(asking.exchange, claims);
+                note(asking.exchange, AuthorizerKind::Jwt, claims);
                 Ok(())
             }
             Self::Cognito(authorizer) => {
-                asking.exchange.facts.authorizer = Some(Box::default());
+                asking.exchange.facts.authorizer =
+                    Some(Box::new(AuthorizerFacts { kind: AuthorizerKind::Cognito, ..AuthorizerFacts::default() }));
                 let (request, query) = (&*asking.request, asking.request.uri().query());
                 let claims = authorizer.check(request.headers(), query, &asking.route.scopes).await?;
-                note(asking.exchange, claims);
+                note(asking.exchange, AuthorizerKind::Cognito, claims);
                 Ok(())
             }
         }
@@ -90,9 +91,13 @@ impl Guard {
 }
 
 /// What a token says of who asks.
-fn note(exchange: &mut Exchange, claims: Arc<Claims>) {
+fn note(exchange: &mut Exchange, kind: AuthorizerKind, claims: Arc<Claims>) {
     let principal = claims.principal().map(str::to_owned);
     exchange.record.principal.clone_from(&principal);
-    exchange.facts.authorizer =
-        Some(Box::new(AuthorizerFacts { principal_id: principal, claims: Some(claims), ..AuthorizerFacts::default() }));
+    exchange.facts.authorizer = Some(Box::new(AuthorizerFacts {
+        kind,
+        principal_id: principal,
+        claims: Some(claims),
+        ..AuthorizerFacts::default()
+    }));
 }

@@ -61,6 +61,7 @@ pub(super) fn read_api(section: &Section, known: &Known) -> Option<ApiDefinition
     let privacy = if privacy.is_present() { privacy::read(&privacy) } else { known.privacy.clone() };
     let traces = read_traces(&section.section("traces"));
     let access_log = logs::read(&section.section("access_log"), kind);
+    let binary_media_types = section.value("binary_media_types", Vec::new());
     Some(ApiDefinition {
         name: name?,
         id: id?,
@@ -73,6 +74,7 @@ pub(super) fn read_api(section: &Section, known: &Known) -> Option<ApiDefinition
         privacy,
         traces,
         access_log,
+        binary_media_types,
     })
 }
 

@@ -171,6 +171,8 @@ pub struct ApiDefinition {
     pub traces: TraceDefinition,
     /// Its access log, beside the records.
     pub access_log: Option<AccessLogDefinition>,
+    /// Media types whose bodies functions get and give as bytes, in base64: `image/png`, `image/*`, `*/*`.
+    pub binary_media_types: Vec<String>,
 }
 
 /// What a request without a route gets.

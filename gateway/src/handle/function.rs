@@ -105,7 +105,7 @@ fn internal(outcome: Outcome, status: StatusCode, kind: ApiKind, detail: String)
     let message = if kind == ApiKind::Rest { "Internal server error" } else { "Internal Server Error" };
     Refusal {
         message: Some(message.to_owned()),
-        error_type: Some((status, "InternalServerErrorException")),
+        error_type: Some(Box::new((status, "InternalServerErrorException"))),
         ..Refusal::with_detail(outcome, detail)
     }
 }
