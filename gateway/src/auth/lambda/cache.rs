@@ -237,9 +237,11 @@ mod tests {
                 assert_eq!(*kept, 1, "{index}");
             }
         }
-        let slots = cache.lock();
-        assert!(slots.recent.len() + slots.old.len() <= 2 * GENERATION);
-        drop(slots);
+        let kept = {
+            let slots = cache.lock();
+            slots.recent.len() + slots.old.len()
+        };
+        assert!(kept <= 2 * GENERATION);
         let forgotten = cache.get(B, now, later, say(&asked)).await.unwrap();
         assert_ne!(*forgotten, 2);
     }

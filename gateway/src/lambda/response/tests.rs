@@ -3,8 +3,11 @@ use serde_json::json;
 
 use super::*;
 
-/// Status, headers and body of a response; or what is wrong.
-fn told(payload: &Value, shape: Shape) -> Result<(u16, Vec<(String, String)>, String), String> {
+/// Status, headers and body of a response.
+type Told = (u16, Vec<(String, String)>, String);
+
+/// A response; or what is wrong.
+fn told(payload: &Value, shape: Shape) -> Result<Told, String> {
     let response = read(payload.to_string().as_bytes(), shape, false).map_err(|fault| fault.to_string())?;
     let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
     let mut headers: Vec<_> =
