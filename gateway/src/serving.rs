@@ -29,6 +29,7 @@ use crate::{
     integration::{Integration, Upstreams},
     limits::{CountsError, Definition, Limits, RouteLimit, RouteLimits, StageLimits, headers::RateLimitHeaders},
     privacy::Privacy,
+    responses::GatewayResponse,
     route::RouteKey,
     router::Router,
     sigv4::CredentialStore,
@@ -94,6 +95,8 @@ pub(crate) struct Api {
     pub cors: Option<Cors>,
     /// What is recorded of those who ask.
     pub privacy: Privacy,
+    /// What it says in place of the gateway's own words.
+    pub responses: Vec<GatewayResponse>,
     /// Its access log.
     pub access_log: Option<AccessLogDefinition>,
     /// Media types whose bodies are binary (REST APIs).
@@ -251,6 +254,7 @@ impl Making<'_> {
             unknown_route: definition.unknown_route,
             cors: definition.cors.as_ref().map(Cors::new),
             privacy: Privacy::new(&definition.privacy),
+            responses: definition.responses.clone(),
             access_log: definition.access_log.clone(),
             binary_media_types: definition.binary_media_types.clone(),
         });

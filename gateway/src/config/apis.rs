@@ -8,7 +8,7 @@ use super::{
     definitions::{ApiDefinition, ApiKind, Auth, Cors, Privacy, RouteDefinition, StageDefinition, UnknownRoute},
     integration::Integration,
     lambda::{FunctionDefaults, PayloadVersion},
-    limit, logs, privacy,
+    limit, logs, privacy, responses,
     traces::read_traces,
 };
 use crate::route::{EXPECTED, RouteKey, Segment};
@@ -60,6 +60,7 @@ pub(super) fn read_api(section: &Section, known: &Known) -> Option<ApiDefinition
     let privacy = section.section("privacy");
     let privacy = if privacy.is_present() { privacy::read(&privacy) } else { known.privacy.clone() };
     let traces = read_traces(&section.section("traces"));
+    let responses = responses::read(section, kind);
     let access_log = logs::read(&section.section("access_log"), kind);
     let binary_media_types = section.value("binary_media_types", Vec::new());
     Some(ApiDefinition {
@@ -75,6 +76,7 @@ pub(super) fn read_api(section: &Section, known: &Known) -> Option<ApiDefinition
         traces,
         access_log,
         binary_media_types,
+        responses,
     })
 }
 

@@ -25,7 +25,7 @@ use super::{
     plans::{Plans, ServedStage},
     privacy,
 };
-use crate::{limits::bucket::Limit, route::RouteKey};
+use crate::{limits::bucket::Limit, responses::GatewayResponse, route::RouteKey};
 
 /// Everything that is served.
 #[derive(Clone, Debug, Default)]
@@ -173,6 +173,8 @@ pub struct ApiDefinition {
     pub access_log: Option<AccessLogDefinition>,
     /// Media types whose bodies functions get and give as bytes, in base64: `image/png`, `image/*`, `*/*`.
     pub binary_media_types: Vec<String>,
+    /// What it says in place of the gateway's own words (REST APIs).
+    pub(crate) responses: Vec<GatewayResponse>,
 }
 
 /// What a request without a route gets.
