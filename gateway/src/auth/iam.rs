@@ -4,10 +4,13 @@
 use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
-use http::{Method, header};
+use http::{HeaderMap, Method, header};
 use weir_record::Outcome;
 
-use super::{Asking, policy::Decision};
+use super::{
+    Asking,
+    policy::{Circumstances, Decision},
+};
 use crate::{
     body::UploadBody,
     config::definitions::ApiKind,
@@ -16,7 +19,7 @@ use crate::{
     handle::broken_upload,
     refusal::Refusal,
     serving::Route,
-    sigv4::{self, Claim, CredentialStore, Expected, Fault, FaultKind, Message, Signer},
+    sigv4::{self, Claim, CredentialStore, Expected, Fault, FaultKind, Message, Moment, Signer},
     target::Target,
 };
 
@@ -67,7 +70,11 @@ pub(super) async fn admit(credentials: &CredentialStore, asking: Asking<'_>) -> 
     let resource = resource(asking.route, asking.request.method(), asking.target, exchange.facts.below)?;
     exchange.record.principal = Some(signer.user_arn().to_owned());
     exchange.facts.caller = Some(Box::new(caller(&signer)));
-    let refusal = match signer.policy().map_or(Decision::Allow, |policy| policy.decide(ACTION, &resource)) {
+    let decision = signer.policy().map_or(Decision::Allow, |policy| {
+        let circumstances = circumstances(exchange, asking.request.headers(), Some(signer.user_arn()));
+        policy.decide(ACTION, &resource, &circumstances)
+    });
+    let refusal = match decision {
         Decision::Allow => None,
         denied => Some(denial(denied, signer.user_arn(), &resource)),
     };
@@ -75,6 +82,22 @@ pub(super) async fn admit(credentials: &CredentialStore, asking: Asking<'_>) -> 
     let error = refusal.as_ref().and_then(|refusal| refusal.detail.clone());
     exchange.facts.authorize = Some(Phase { status, latency_us: micros(begun.elapsed()), error });
     refusal.map_or(Ok(()), Err)
+}
+
+/// What conditions of policies may look at.
+pub(super) fn circumstances<'a>(
+    exchange: &'a Exchange,
+    headers: &'a HeaderMap,
+    principal_arn: Option<&'a str>,
+) -> Circumstances<'a> {
+    Circumstances {
+        source_ip: exchange.facts.address,
+        user_agent: exchange.record.user_agent.as_deref(),
+        referer: headers.get(header::REFERER).and_then(|value| value.to_str().ok()),
+        is_secure: exchange.facts.client.tls.is_some(),
+        now: Moment::from(SystemTime::now()),
+        principal_arn,
+    }
 }
 
 /// The signature does not hold.

@@ -26,7 +26,7 @@ use self::{
 };
 use super::{
     Asking,
-    iam::{ACTION, resource},
+    iam::{ACTION, circumstances, resource},
     policy::Decision,
 };
 use crate::{
@@ -110,7 +110,8 @@ impl LambdaAuthorizer {
             facts.principal_id.clone_from(&verdict.principal);
             facts.context.clone_from(&verdict.context);
         }
-        match verdict.decide(ACTION, &arn) {
+        let circumstances = circumstances(exchange, asking.request.headers(), None);
+        match verdict.decide(ACTION, &arn, &circumstances) {
             Decision::Allow => Ok(()),
             denied => Err(deny(denied, kind, &arn)),
         }

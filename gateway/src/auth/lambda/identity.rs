@@ -29,6 +29,8 @@ pub(crate) enum IdentitySource {
     Header(HeaderName),
     /// A query parameter.
     Query(String),
+    /// The client's address: `$context.identity.sourceIp`, which records may keep back.
+    Address,
     /// A variable of `$context`.
     Context(Variable),
     /// A stage variable.
@@ -71,6 +73,9 @@ impl IdentitySource {
         }
         // API Gateway lets nobody decide by the path; what the authorizer itself says is not known yet.
         let name = after(CONTEXT).filter(|name| *name != "path" && !name.starts_with("authorizer."))?;
+        if name == "identity.sourceIp" {
+            return Some(Self::Address);
+        }
         let variable = Variable::parse(name, ApiKind::Http).or_else(|_| Variable::parse(name, ApiKind::Rest));
         variable.ok().map(Self::Context)
     }
@@ -93,6 +98,7 @@ impl IdentitySource {
                 }
                 value
             }
+            Self::Address => Some(sources.about.facts.address.to_string()),
             Self::Context(variable) => variable.value(&sources.about).map(std::borrow::Cow::into_owned),
             Self::StageVariable(name) => sources.stage.variables.get(name).cloned(),
         };

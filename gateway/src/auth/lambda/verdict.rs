@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::super::policy::{Decision, Policy};
+use super::super::policy::{Circumstances, Decision, Policy};
 use crate::lambda::{Shape, response::error_message};
 
 /// The largest answer, bytes; API Gateway's limit.
@@ -95,11 +95,11 @@ impl Verdict {
     }
 
     /// What it says of a call.
-    pub(super) fn decide(&self, action: &str, resource: &str) -> Decision {
+    pub(super) fn decide(&self, action: &str, resource: &str, circumstances: &Circumstances<'_>) -> Decision {
         match &self.grant {
             Grant::Simple(true) => Decision::Allow,
             Grant::Simple(false) => Decision::ImplicitDeny,
-            Grant::Policy(policy) => policy.decide(action, resource),
+            Grant::Policy(policy) => policy.decide(action, resource, circumstances),
         }
     }
 }
@@ -126,7 +126,7 @@ fn context(value: Option<&Value>, shape: Shape) -> Result<Option<Map<String, Val
 mod tests {
     use serde_json::json;
 
-    use super::*;
+    use super::{super::super::policy::tests::circumstances, *};
 
     fn policy() -> Value {
         json!({"Version": "2012-10-17", "Statement": [
@@ -153,7 +153,7 @@ mod tests {
                 ("arn:x/GET/secret", Decision::ExplicitDeny),
                 ("arn:x/POST/open", Decision::ImplicitDeny),
             ] {
-                assert_eq!(verdict.decide("execute-api:Invoke", resource), decision, "{resource}");
+                assert_eq!(verdict.decide("execute-api:Invoke", resource, &circumstances()), decision, "{resource}");
             }
         }
     }
@@ -175,7 +175,7 @@ mod tests {
     fn a_simple_answer_is_yes_or_no_for_all() {
         for (is_authorized, decision) in [(true, Decision::Allow), (false, Decision::ImplicitDeny)] {
             let verdict = read(&json!({"isAuthorized": is_authorized}), Shape::Http2, true).unwrap();
-            assert_eq!(verdict.decide("execute-api:Invoke", "anything"), decision);
+            assert_eq!(verdict.decide("execute-api:Invoke", "anything", &circumstances()), decision);
         }
     }
 
