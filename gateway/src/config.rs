@@ -7,6 +7,7 @@ pub(crate) mod definitions;
 mod domains;
 pub(crate) mod integration;
 mod keys_file;
+pub(crate) mod lambda;
 pub(crate) mod logs;
 pub(crate) mod plans;
 mod privacy;

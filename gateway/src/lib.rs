@@ -20,6 +20,7 @@ mod exchange;
 mod facts;
 mod handle;
 mod integration;
+mod lambda;
 mod limits;
 mod privacy;
 mod refusal;

@@ -9,6 +9,8 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, uri::Authority};
 use weir_station::{config::Section, tls::ClientTlsConfig};
 
+use super::lambda::{FunctionDefaults, LambdaProxy};
+
 /// What answers a route.
 #[derive(Clone, Debug)]
 pub enum Integration {
@@ -16,6 +18,8 @@ pub enum Integration {
     HttpProxy(HttpProxy),
     /// The gateway, with what the configuration says.
     Mock(Mock),
+    /// A Lambda function.
+    Lambda(LambdaProxy),
 }
 
 /// An HTTP server behind the gateway.
@@ -67,12 +71,13 @@ enum Piece {
 
 impl Integration {
     /// Reads the table `integration` of a route.
-    pub(super) fn read(section: &Section, timeout: Duration) -> Option<Self> {
+    pub(super) fn read(section: &Section, timeout: Duration, functions: &FunctionDefaults) -> Option<Self> {
         match section.required::<String>("type")?.as_str() {
             "http_proxy" => HttpProxy::read(section, timeout).map(Self::HttpProxy),
             "mock" => Mock::read(section).map(Self::Mock),
+            "lambda" => LambdaProxy::read(section, timeout, functions).map(Self::Lambda),
             other => {
-                section.fault("type", format!("is {other:?}"), "\"http_proxy\" or \"mock\"");
+                section.fault("type", format!("is {other:?}"), "\"http_proxy\", \"lambda\" or \"mock\"");
                 None
             }
         }
@@ -97,6 +102,7 @@ impl Integration {
                     None => Ok(()),
                 }
             }
+            Self::Lambda(lambda) => lambda.function.check(variables),
             Self::Mock(_) => Ok(()),
         }
     }

@@ -36,6 +36,8 @@ pub(crate) enum Variable {
     Named(&'static str, Get),
     /// A claim of a token.
     Claim(String),
+    /// What a Lambda authorizer said.
+    Authorizer(String),
 }
 
 impl std::fmt::Debug for Variable {
@@ -43,6 +45,7 @@ impl std::fmt::Debug for Variable {
         match self {
             Self::Named(name, _) => write!(f, "$context.{name}"),
             Self::Claim(name) => write!(f, "$context.authorizer.claims.{name}"),
+            Self::Authorizer(name) => write!(f, "$context.authorizer.{name}"),
         }
     }
 }
@@ -80,6 +83,9 @@ impl Variable {
         match VARIABLES.iter().find(|(own, ..)| *own == name) {
             Some((own, of, get)) if *of == Of::Both || *of == this => Ok(Self::Named(own, *get)),
             Some(_) => Err(format!("$context.{name} is one of {other} APIs")),
+            None if name.strip_prefix("authorizer.").is_some_and(|own| !own.is_empty() && !own.contains('.')) => {
+                Ok(Self::Authorizer(name["authorizer.".len()..].to_owned()))
+            }
             None => {
                 let near = VARIABLES.iter().filter(|(_, of, _)| *of == Of::Both || *of == this);
                 let near =
@@ -130,13 +136,24 @@ impl Variable {
             Self::Named(_, get) => get(about),
             Self::Claim(name) => {
                 let claims = about.facts.authorizer.as_ref()?.claims.as_ref()?;
-                claims.all.get(name).map(|value| match value {
-                    Value::String(text) => Cow::Borrowed(text.as_str()),
-                    other => Cow::Owned(other.to_string()),
-                })
+                claims.all.get(name).map(as_text)
             }
+            Self::Authorizer(name) => about.facts.authorizer.as_ref()?.context.as_ref()?.get(name).map(as_text),
         }
     }
+}
+
+/// A text without its quotes, anything else as JSON.
+fn as_text(value: &Value) -> Cow<'_, str> {
+    match value {
+        Value::String(text) => Cow::Borrowed(text.as_str()),
+        other => Cow::Owned(other.to_string()),
+    }
+}
+
+/// The status of the call to a function; of another integration, its own.
+fn integration_status<'a>(about: &About<'a>) -> Option<Cow<'a, str>> {
+    number(about.facts.integration.service_status.or(about.record.integration_status))
 }
 
 /// A text of a record that may be empty.
@@ -221,6 +238,11 @@ variables! {
     "authorize.latency", Rest, |about| latency(about.facts.authorize.as_ref());
     "authorize.status", Rest, |about| status(about.facts.authorize.as_ref());
     "authorizer.error", Both, |about| error(about.facts.authorizer.as_ref().map(|own| &own.phase));
+    "authorizer.integrationLatency", Both, |about| {
+        milliseconds(about.facts.authorizer.as_ref()?.integration_latency_us)
+    };
+    "authorizer.integrationStatus", Both, |about| number(about.facts.authorizer.as_ref()?.integration_status);
+    "authorizer.requestId", Both, |about| text(about.facts.authorizer.as_ref()?.request_id.as_deref()?);
     "authorizer.latency", Both, |about| latency(about.facts.authorizer.as_ref().map(|own| &own.phase));
     "authorizer.status", Both, |about| status(about.facts.authorizer.as_ref().map(|own| &own.phase));
     "authorizer.principalId", Both, |about| text(about.facts.authorizer.as_ref()?.principal_id.as_deref()?);
@@ -250,13 +272,13 @@ variables! {
     "identity.userAgent", Both, |about| text(about.record.user_agent.as_deref()?);
     "identity.userArn", Both, |about| text(about.facts.caller.as_ref()?.user_arn.as_deref()?);
     "integration.error", Both, |about| text(about.facts.integration.error.as_deref()?);
-    "integration.integrationStatus", Both, |about| number(about.record.integration_status);
+    "integration.integrationStatus", Both, integration_status;
     "integration.latency", Both, |about| milliseconds(about.record.integration_latency_us);
     "integration.requestId", Both, |about| text(about.facts.integration.request_id.as_deref()?);
     "integration.status", Both, |about| number(about.record.integration_status);
     "integrationErrorMessage", Both, |about| text(about.facts.integration.error.as_deref()?);
     "integrationLatency", Both, |about| milliseconds(about.record.integration_latency_us);
-    "integrationStatus", Both, |about| number(about.record.integration_status);
+    "integrationStatus", Both, integration_status;
     "path", Both, |about| text(&about.record.path);
     "protocol", Both, |about| Some(Cow::Owned(format!("HTTP/{}", about.record.protocol.as_deref()?)));
     "requestId", Both, |about| text(&about.record.request_id);

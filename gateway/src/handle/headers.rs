@@ -76,6 +76,25 @@ pub(crate) fn to_integration(headers: &mut HeaderMap, host: &HeaderValue, exchan
     exchange.trace.write(headers, exchange.is_sampled());
 }
 
+/// The headers that a function is told of: those of the client and who it was, as API Gateway's events have them.
+pub(crate) fn to_function(headers: &mut HeaderMap, exchange: &Exchange) {
+    let asked = headers.get(header::HOST).cloned();
+    let asked = asked.or_else(|| HeaderValue::from_str(exchange.record.domain.as_deref()?).ok());
+    let is_trusted = exchange.facts.client.is_trusted_proxy();
+    let forwarded_host = headers.get(FORWARDED_HOST).filter(|_| is_trusted).cloned();
+    to_integration(headers, &asked.unwrap_or_else(|| HeaderValue::from_static("")), exchange);
+    match forwarded_host {
+        Some(host) => drop(headers.insert(FORWARDED_HOST, host)),
+        None => drop(headers.remove(FORWARDED_HOST)),
+    }
+    if !headers.contains_key(FORWARDED_PORT) {
+        let port = if exchange.scheme() == "https" { "443" } else { "80" };
+        headers.insert(FORWARDED_PORT, HeaderValue::from_static(port));
+    }
+    headers.remove(header::CONTENT_LENGTH);
+    headers.remove(REQUEST_ID);
+}
+
 /// What of an integration's headers does not go to the client.
 pub(crate) fn from_integration(headers: &mut HeaderMap, exchange: &Exchange) {
     remove_hop_by_hop(headers);

@@ -16,7 +16,11 @@ use crate::{
     config::{
         definitions::ServiceDefinition,
         integration::{Integration as Definition, Mock, StageUri},
+        lambda::PayloadVersion,
     },
+    lambda::Function,
+    serving::ServingError,
+    sigv4::CredentialStore,
     upstream::Upstream,
 };
 
@@ -27,6 +31,8 @@ pub(crate) enum Integration {
     HttpProxy(HttpProxy),
     /// The gateway, with what the configuration says.
     Mock(Mock),
+    /// A Lambda function.
+    Lambda(LambdaProxy),
 }
 
 /// An HTTP server behind the gateway, in a stage.
@@ -44,18 +50,32 @@ pub(crate) struct HttpProxy {
     pub upstream: Arc<Upstream>,
 }
 
+/// A Lambda function, in a stage.
+#[derive(Debug)]
+pub(crate) struct LambdaProxy {
+    /// The function.
+    pub function: Function,
+    /// Whether an HTTP API talks to it in format 1.0.
+    pub is_1: bool,
+}
+
 impl Integration {
     /// Makes an integration ready for a stage with these variables.
     ///
     /// # Errors
-    /// When a file of certificates cannot be used.
+    /// When a file of certificates or credentials cannot be used.
     pub(crate) fn new(
         definition: &Definition,
         variables: &BTreeMap<String, String>,
         upstreams: &mut Upstreams,
-    ) -> Result<Self, FileFault> {
+        credentials: Option<&Arc<CredentialStore>>,
+    ) -> Result<Self, ServingError> {
         Ok(match definition {
             Definition::Mock(mock) => Self::Mock(mock.clone()),
+            Definition::Lambda(lambda) => Self::Lambda(LambdaProxy {
+                function: Function::new(&lambda.function, variables, upstreams, credentials)?,
+                is_1: lambda.payload == Some(PayloadVersion::V1),
+            }),
             Definition::HttpProxy(proxy) => {
                 let uri =
                     StageUri::new(&proxy.uri, variables).expect("the configuration checks the URI in every stage");
@@ -102,7 +122,11 @@ impl Upstreams {
         self.before = HashMap::new();
     }
 
-    fn of(&mut self, uri: &StageUri, tls: &ClientTlsConfig) -> Result<Arc<Upstream>, FileFault> {
+    /// The one that a URI leads to.
+    ///
+    /// # Errors
+    /// When a file of certificates cannot be used.
+    pub(crate) fn of(&mut self, uri: &StageUri, tls: &ClientTlsConfig) -> Result<Arc<Upstream>, FileFault> {
         let key = (uri.is_https, uri.authority.clone(), tls.clone());
         if let Some(known) = self.known.get(&key) {
             return Ok(Arc::clone(known));
