@@ -21,6 +21,7 @@ mod facts;
 mod handle;
 mod integration;
 mod limits;
+mod mapping;
 mod privacy;
 mod refusal;
 mod reload;
