@@ -25,6 +25,7 @@ mod mapping;
 mod privacy;
 mod refusal;
 mod reload;
+mod responses;
 mod route;
 mod router;
 mod run;
