@@ -2,6 +2,7 @@
 
 mod forward;
 mod headers;
+mod mapped;
 
 use std::{convert::Infallible, rc::Rc, sync::Arc, time::Instant};
 
@@ -57,6 +58,7 @@ pub(crate) async fn handle(
             *response.version_mut() = http::Version::HTTP_11;
             headers::from_integration(response.headers_mut(), &exchange);
             exchange.integration_answered(response.status(), response.headers());
+            mapped::response(&mut response, &exchange).await;
             response.map(Content::Proxied)
         }
         Ok(Answer::Tunnel(response, tunnel)) => return Ok(hand_over(response, tunnel, &client, exchange)),

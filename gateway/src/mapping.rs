@@ -9,6 +9,8 @@
 mod query;
 mod values;
 
+use std::collections::BTreeMap;
+
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 pub(crate) use values::{Around, RequestView, Surroundings};
 use values::{Values, encode};
@@ -20,6 +22,22 @@ use crate::{
 
 /// The bytes of a body that values are read from, as in API Gateway.
 pub(crate) const BODY_BYTES: usize = 100 << 10;
+
+/// What a route's integration changes in a stage.
+#[derive(Debug)]
+pub(crate) struct StageMapping {
+    /// The changes.
+    pub mapping: Mapping,
+    /// The stage's variables.
+    pub variables: BTreeMap<String, String>,
+}
+
+impl StageMapping {
+    /// A mapping in a stage with these variables; none when it changes nothing.
+    pub(crate) fn new(mapping: &Mapping, variables: &BTreeMap<String, String>) -> Option<Box<Self>> {
+        (!mapping.is_empty()).then(|| Box::new(Self { mapping: mapping.clone(), variables: variables.clone() }))
+    }
+}
 
 /// The changes that a request undergoes, with their values.
 #[derive(Debug)]
@@ -52,8 +70,12 @@ impl Mapping {
     ) -> RequestChanges<'_> {
         let values = Values::new(request, surroundings);
         let made = self.request.iter().map(|(target, change)| {
-            let is_path = matches!(target, RequestTarget::Path | RequestTarget::PathParameter(_));
-            (target, make(change, |expression| if is_path { values.path(expression) } else { values.plain(expression) }))
+            let made = make(change, |expression| match target {
+                RequestTarget::Path => values.path(expression),
+                RequestTarget::PathParameter(_) => Some(values.segments(expression)),
+                RequestTarget::Header(_) | RequestTarget::Query(_) => values.plain(expression),
+            });
+            (target, made)
         });
         RequestChanges(made.collect())
     }
@@ -201,15 +223,19 @@ impl Values<'_> {
         Some(whole)
     }
 
-    /// The value of an expression as part of a path: what was part of the path stays as it was written, one value that is
-    /// the whole is a path, and what else is put into a path is encoded as one segment of it.
+    /// The value of an expression as a path: one value that is the whole is a path as it was written.
     fn path(&self, expression: &Expression) -> Option<Vec<u8>> {
-        if let [Part::Value(source)] = expression.0.as_slice() {
-            return Some(match self.written(source) {
-                Some(written) => written.as_bytes().to_vec(),
-                None => self.value(source)?.into_owned(),
-            });
+        match expression.0.as_slice() {
+            [Part::Value(source)] if self.written(source).is_none() => {
+                self.value(source).map(std::borrow::Cow::into_owned)
+            }
+            _ => Some(self.segments(expression)),
         }
+    }
+
+    /// The value of an expression as part of a path: what was part of the client's path stays as it was written, and every
+    /// other value is encoded as one segment.
+    fn segments(&self, expression: &Expression) -> Vec<u8> {
         let mut whole = Vec::new();
         for part in &expression.0 {
             let source = match part {
@@ -227,7 +253,7 @@ impl Values<'_> {
                 None => encode(&mut whole, &self.value(source).unwrap_or_default()),
             }
         }
-        Some(whole)
+        whole
     }
 }
 

@@ -9,6 +9,8 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, uri::Authority};
 use weir_station::{config::Section, tls::ClientTlsConfig};
 
+use super::{definitions::ApiKind, mapping::Mapping};
+
 /// What answers a route.
 #[derive(Clone, Debug)]
 pub enum Integration {
@@ -32,6 +34,8 @@ pub struct HttpProxy {
     pub idle_timeout: Duration,
     /// How the two recognise each other, by TLS.
     pub tls: ClientTlsConfig,
+    /// What of requests and responses is changed.
+    pub(crate) mapping: Mapping,
 }
 
 /// A fixed answer.
@@ -67,9 +71,9 @@ enum Piece {
 
 impl Integration {
     /// Reads the table `integration` of a route.
-    pub(super) fn read(section: &Section, timeout: Duration) -> Option<Self> {
+    pub(super) fn read(section: &Section, timeout: Duration, kind: ApiKind) -> Option<Self> {
         match section.required::<String>("type")?.as_str() {
-            "http_proxy" => HttpProxy::read(section, timeout).map(Self::HttpProxy),
+            "http_proxy" => HttpProxy::read(section, timeout, kind).map(Self::HttpProxy),
             "mock" => Mock::read(section).map(Self::Mock),
             other => {
                 section.fault("type", format!("is {other:?}"), "\"http_proxy\" or \"mock\"");
@@ -90,9 +94,16 @@ impl Integration {
         match self {
             Self::HttpProxy(proxy) => {
                 let uri = StageUri::new(&proxy.uri, variables).map_err(|problem| (problem, StageUri::EXPECTED))?;
-                match uri.parameters().find(|name| !parameters.contains(name)) {
+                let is_known = |name: &str| {
+                    parameters.contains(&name) || proxy.mapping.path_parameters().any(|mapped| mapped == name)
+                };
+                if let Some(name) = uri.parameters().find(|name| !is_known(name)) {
+                    return Err((format!("names {{{name}}}, which is no parameter of the route"), StageUri::EXPECTED));
+                }
+                match proxy.mapping.unknown_parameter(parameters) {
                     Some(name) => {
-                        Err((format!("names {{{name}}}, which is no parameter of the route"), StageUri::EXPECTED))
+                        let problem = format!("is mapped from the parameter {name:?}, which the route does not have");
+                        Err((problem, "the name of one of the route's parameters"))
                     }
                     None => Ok(()),
                 }
@@ -103,7 +114,7 @@ impl Integration {
 }
 
 impl HttpProxy {
-    fn read(section: &Section, timeout: Duration) -> Option<Self> {
+    fn read(section: &Section, timeout: Duration, kind: ApiKind) -> Option<Self> {
         let tls = ClientTlsConfig::read(&section.section("tls"));
         let method = section.optional::<String>("method").and_then(|text| {
             let method = Method::from_str(&text).ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_uppercase()));
@@ -114,7 +125,8 @@ impl HttpProxy {
         });
         let timeout = section.value("timeout", timeout);
         let idle_timeout = section.value("idle_timeout", Duration::from_secs(300));
-        Some(Self { uri: section.required("uri")?, method, timeout, idle_timeout, tls })
+        let mapping = Mapping::read(section, kind);
+        Some(Self { uri: section.required("uri")?, method, timeout, idle_timeout, tls, mapping })
     }
 }
 

@@ -164,7 +164,8 @@ impl Change {
 fn parse_request(kind: ApiKind, target: &str, value: &str) -> Result<(RequestTarget, Change), String> {
     const HTTP: &str = "is none: append:, overwrite: or remove: with header.x or querystring.x, or overwrite:path";
     const REST: &str = "is none: integration.request.header.x, .querystring.x or .path.x";
-    let (verb, place) = split(kind, target, "integration.request.").ok_or(if kind == ApiKind::Http { HTTP } else { REST })?;
+    let (verb, place) =
+        split(kind, target, "integration.request.").ok_or(if kind == ApiKind::Http { HTTP } else { REST })?;
     let (place, name) = place.split_once('.').unwrap_or((place, ""));
     let target = match (kind, place, name) {
         (_, "header", name) => RequestTarget::Header(header(kind, verb, name)?),
@@ -191,7 +192,8 @@ fn parse_request(kind: ApiKind, target: &str, value: &str) -> Result<(RequestTar
 fn parse_response(kind: ApiKind, target: &str, value: &str) -> Result<(ResponseTarget, Change), String> {
     const HTTP: &str = "is none: append:, overwrite: or remove: with header.x, or overwrite:statuscode";
     const REST: &str = "is none: method.response.header.x";
-    let (verb, place) = split(kind, target, "method.response.").ok_or(if kind == ApiKind::Http { HTTP } else { REST })?;
+    let (verb, place) =
+        split(kind, target, "method.response.").ok_or(if kind == ApiKind::Http { HTTP } else { REST })?;
     let target = match (kind, place.split_once('.')) {
         (_, Some(("header", name))) => ResponseTarget::Header(header(kind, verb, name)?),
         (ApiKind::Http, None) if place == "statuscode" && verb == Verb::Overwrite => ResponseTarget::Status,
@@ -288,9 +290,7 @@ fn header(kind: ApiKind, verb: Verb, name: &str) -> Result<HeaderName, String> {
     let header = HeaderName::from_str(name).map_err(|_| format!("{name:?} is no name of a header"))?;
     let text = header.as_str();
     let is_reserved = match kind {
-        ApiKind::Http => {
-            RESERVED.contains(&text) || RESERVED_PREFIXES.iter().any(|prefix| text.starts_with(prefix))
-        }
+        ApiKind::Http => RESERVED.contains(&text) || RESERVED_PREFIXES.iter().any(|prefix| text.starts_with(prefix)),
         ApiKind::Rest => FORBIDDEN.contains(&text),
     };
     if is_reserved || FRAMING.contains(&header) {

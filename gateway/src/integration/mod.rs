@@ -17,6 +17,7 @@ use crate::{
         definitions::ServiceDefinition,
         integration::{Integration as Definition, Mock, StageUri},
     },
+    mapping::StageMapping,
     upstream::Upstream,
 };
 
@@ -42,6 +43,8 @@ pub(crate) struct HttpProxy {
     pub idle_timeout: std::time::Duration,
     /// The servers of which one is asked.
     pub upstream: Arc<Upstream>,
+    /// What of requests and responses is changed, and the stage's variables; most integrations change nothing.
+    pub mapping: Option<Box<StageMapping>>,
 }
 
 impl Integration {
@@ -66,6 +69,7 @@ impl Integration {
                     timeout: proxy.timeout,
                     idle_timeout: proxy.idle_timeout,
                     upstream,
+                    mapping: StageMapping::new(&proxy.mapping, variables),
                 })
             }
         })

@@ -155,14 +155,18 @@ fn source(name: &str, side: Side) -> Result<Source, String> {
             match part.split_once('.') {
                 None if part == "path" => return Ok(Source::Path),
                 Some(("path", name)) if !name.is_empty() => return Ok(Source::PathParameter(name.to_owned())),
-                Some(("querystring", name)) if !name.is_empty() => return Ok(Source::Query(name.to_owned(), Which::All)),
+                Some(("querystring", name)) if !name.is_empty() => {
+                    return Ok(Source::Query(name.to_owned(), Which::All));
+                }
                 _ => {}
             }
         }
     }
     surroundings(name, ApiKind::Http)?.ok_or_else(|| {
         let expected = match side {
-            Side::Request => "$request.header.x, .querystring.x, .path, .path.x, .body.x, $context.x, $stageVariables.x",
+            Side::Request => {
+                "$request.header.x, .querystring.x, .path, .path.x, .body.x, $context.x, $stageVariables.x"
+            }
             Side::Response => "$response.header.x, .body.x, $context.x, $stageVariables.x",
         };
         format!("${name} is none: {expected}")
@@ -182,7 +186,9 @@ fn parse_rest(text: &str, side: Side) -> Result<Part, String> {
     let source = match (place, name) {
         ("header", name) => Source::Header(header_name(name)?, Which::Last),
         ("multivalueheader", name) => Source::Header(header_name(name)?, Which::All),
-        ("querystring", name) if side == Side::Request && !name.is_empty() => Source::Query(name.to_owned(), Which::Last),
+        ("querystring", name) if side == Side::Request && !name.is_empty() => {
+            Source::Query(name.to_owned(), Which::Last)
+        }
         ("multivaluequerystring", name) if side == Side::Request && !name.is_empty() => {
             Source::Query(name.to_owned(), Which::All)
         }
