@@ -168,11 +168,8 @@ impl RequestChanges<'_> {
     /// Changes the headers that the integration gets.
     pub(crate) fn headers(&self, headers: &mut HeaderMap) {
         for (target, made) in &self.0 {
-            match (target, made) {
-                // Without a host of its own, the integration's stays.
-                (RequestTarget::Header(header::HOST), Made::Overwrite(None)) => {}
-                (RequestTarget::Header(name), made) => change_header(headers, name, made),
-                _ => {}
+            if let RequestTarget::Header(name) = target {
+                change_header(headers, name, made);
             }
         }
     }
@@ -196,6 +193,7 @@ fn change_header(headers: &mut HeaderMap, name: &http::HeaderName, made: &Made) 
         Made::Remove => drop(headers.remove(name)),
         Made::Overwrite(value) => match carried(value) {
             Some(value) => drop(headers.insert(name, value)),
+            // Without a host of its own, the integration's stays.
             None if name == header::HOST => {}
             None => drop(headers.remove(name)),
         },
