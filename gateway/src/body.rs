@@ -2,6 +2,7 @@
 
 use std::{
     cell::Cell,
+    collections::VecDeque,
     error::Error,
     pin::Pin,
     rc::Rc,
@@ -164,6 +165,8 @@ pub(crate) enum Content {
 
 /// The body of an integration's response.
 pub(crate) struct Proxied {
+    /// What has come already, and was looked at.
+    pub first: VecDeque<Result<Frame<Bytes>, hyper::Error>>,
     /// What comes.
     pub body: Incoming,
     /// The connection that it comes on; given back at the end.
@@ -222,7 +225,32 @@ impl ResponseBody {
 }
 
 impl Proxied {
+    /// The beginning of it, this many bytes if there are as many, which stay to be sent. A body that breaks off meanwhile
+    /// does so where it is sent.
+    pub(crate) async fn beginning(&mut self, bytes: usize) -> Vec<u8> {
+        let mut beginning = Vec::new();
+        let mut late = std::pin::pin!(self.deadlines.after(self.idle_timeout));
+        while beginning.len() < bytes {
+            let frame = std::future::poll_fn(|cx| match Pin::new(&mut self.body).poll_frame(cx) {
+                Poll::Pending => late.as_mut().poll(cx).map(|_| None),
+                frame => frame,
+            });
+            let Some(frame) = frame.await else { break };
+            let data = frame.as_ref().ok().map(Frame::data_ref);
+            let has_broken_off = data.is_none();
+            beginning.extend_from_slice(data.flatten().map_or(&[], |data| data));
+            self.first.push_back(frame);
+            if has_broken_off {
+                break;
+            }
+        }
+        beginning
+    }
+
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        if let Some(frame) = self.first.pop_front() {
+            return Poll::Ready(Some(frame.map_err(Broken::Reset)));
+        }
         match Pin::new(&mut self.body).poll_frame(cx) {
             Poll::Ready(frame) => {
                 self.deadline = None;
@@ -287,14 +315,23 @@ impl Body for ResponseBody {
     fn is_end_stream(&self) -> bool {
         match &self.content {
             Content::Fixed(body) => body.as_ref().is_none_or(Bytes::is_empty),
-            Content::Proxied(proxied) => proxied.body.is_end_stream(),
+            Content::Proxied(proxied) => proxied.first.is_empty() && proxied.body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.content {
             Content::Fixed(body) => SizeHint::with_exact(body.as_ref().map_or(0, |body| body.len() as u64)),
-            Content::Proxied(proxied) => proxied.body.size_hint(),
+            Content::Proxied(proxied) => {
+                let first: u64 =
+                    proxied.first.iter().flatten().filter_map(|frame| Some(frame.data_ref()?.len() as u64)).sum();
+                let mut hint = proxied.body.size_hint();
+                match hint.exact() {
+                    Some(rest) => hint.set_exact(first + rest),
+                    None => hint.set_lower(first),
+                }
+                hint
+            }
         }
     }
 }

@@ -9,6 +9,7 @@ pub(crate) mod integration;
 mod keys_file;
 pub(crate) mod lambda;
 pub(crate) mod logs;
+pub(crate) mod mapping;
 pub(crate) mod plans;
 mod privacy;
 mod responses;

@@ -3,6 +3,7 @@
 mod forward;
 mod function;
 mod headers;
+mod mapped;
 
 use std::{convert::Infallible, rc::Rc, sync::Arc, time::Instant};
 
@@ -58,6 +59,7 @@ pub(crate) async fn handle(
             *response.version_mut() = http::Version::HTTP_11;
             headers::from_integration(response.headers_mut(), &exchange);
             exchange.integration_answered(response.status(), response.headers());
+            mapped::response(&mut response, &exchange).await;
             response.map(Content::Proxied)
         }
         Ok(Answer::Tunnel(response, tunnel)) => return Ok(hand_over(response, tunnel, &client, exchange)),

@@ -22,6 +22,7 @@ mod handle;
 mod integration;
 mod lambda;
 mod limits;
+mod mapping;
 mod privacy;
 mod refusal;
 mod reload;

@@ -42,7 +42,7 @@ pub(super) fn read_api(section: &Section, known: &Known) -> Option<ApiDefinition
     let stages = read_stages(section, kind);
     let mut routes: Vec<RouteDefinition> = Vec::new();
     for section in section.sections("route") {
-        let Some(route) = read_route(&section, known, &stages) else { continue };
+        let Some(route) = read_route(&section, known, &stages, kind) else { continue };
         if let Some(other) = routes.iter().find(|other| other.key.means_the_same(&route.key)) {
             let problem = format!("means the same requests as {:?}", other.key.to_string());
             section.fault("route", problem, "each route once");
@@ -199,7 +199,7 @@ impl Cors {
     }
 }
 
-fn read_route(section: &Section, known: &Known, stages: &[StageDefinition]) -> Option<RouteDefinition> {
+fn read_route(section: &Section, known: &Known, stages: &[StageDefinition], kind: ApiKind) -> Option<RouteDefinition> {
     let text = section.required::<String>("route");
     let key = text.and_then(|text| match RouteKey::parse(&text) {
         Ok(key) => Some(key),
@@ -208,7 +208,8 @@ fn read_route(section: &Section, known: &Known, stages: &[StageDefinition]) -> O
             None
         }
     });
-    let integration = Integration::read(&section.section("integration"), known.timeout, &known.functions);
+    let integration =
+        Integration::read(&section.section("integration"), known.timeout, kind, &known.functions);
     let auth = read_auth(section, known);
     let scopes = section.value("scopes", Vec::new());
     if !scopes.is_empty() && !matches!(auth, Auth::Jwt(_) | Auth::Cognito(_)) {

@@ -19,6 +19,7 @@ use crate::{
         lambda::PayloadVersion,
     },
     lambda::Function,
+    mapping::StageMapping,
     serving::ServingError,
     sigv4::CredentialStore,
     upstream::Upstream,
@@ -48,6 +49,8 @@ pub(crate) struct HttpProxy {
     pub idle_timeout: std::time::Duration,
     /// The servers of which one is asked.
     pub upstream: Arc<Upstream>,
+    /// What of requests and responses is changed, and the stage's variables; most integrations change nothing.
+    pub mapping: Option<Box<StageMapping>>,
 }
 
 /// A Lambda function, in a stage.
@@ -86,6 +89,7 @@ impl Integration {
                     timeout: proxy.timeout,
                     idle_timeout: proxy.idle_timeout,
                     upstream,
+                    mapping: StageMapping::new(&proxy.mapping, variables),
                 })
             }
         })

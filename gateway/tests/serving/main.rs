@@ -57,6 +57,25 @@ async fn parameters_query_and_stage_variables_make_the_uri_and_headers_say_who_a
 }
 
 #[tokio::test]
+async fn a_mapping_changes_what_goes_up_and_what_comes_back() {
+    let server = Server::start().await;
+    let request = r#"{ "overwrite:path" = "/v2/$request.path.id", "overwrite:querystring.who" = "$request.body.user", "append:header.x-stage" = "$context.stage", "overwrite:header.x-user" = "$context.authorizer.claims.sub" }"#;
+    let response = r#"[{ status = 200, map = { "overwrite:statuscode" = "202", "append:header.x-says" = "said: $response.body" } }]"#;
+    let uri = format!("http://{}/v1", server.address);
+    let integration =
+        format!("{{ type = \"http_proxy\", uri = \"{uri}\", request = {request}, response = {response} }}");
+    let setting = Setting::start(&route("shop", "POST /items/{id}", &integration, "")).await;
+    let answer = setting
+        .send("POST /shop/items/a%2Fb?who=me&q=1 HTTP/1.1\r\nhost: h\r\nx-user: root\r\nconnection: close\r\ncontent-length: 14\r\n\r\n{\"user\":\"a b\"}")
+        .await;
+    assert!(answer.starts_with("HTTP/1.1 202") && answer.ends_with("\r\n\r\nok"), "{answer}");
+    assert!(answer.contains("\r\nx-says: said: ok\r\n"), "{answer}");
+    let seen = server.seen();
+    assert!(seen[0].starts_with("POST /v2/a%2Fb?q=1&who=a%20b HTTP/1.1\r\n"), "{}", seen[0]);
+    assert!(seen[0].contains("\r\nx-stage: $default\r\n") && !seen[0].contains("x-user"), "{}", seen[0]);
+}
+
+#[tokio::test]
 async fn an_unknown_route_is_told_as_its_kind_of_api_tells_it() {
     let mock = "{ type = \"mock\" }";
     let rest = route("rest", "GET /a", mock, "kind = \"rest\"\n[[api.stage]]\nname = \"s\"");
