@@ -69,7 +69,7 @@ impl Facts {
         }
         if let Some(authorizer) = &mut self.authorizer {
             authorizer.principal_id = told.cloned();
-            authorizer.claims = None;
+            (authorizer.claims, authorizer.context, authorizer.phase.error) = (None, None, None);
         }
     }
 }

@@ -208,8 +208,7 @@ fn read_route(section: &Section, known: &Known, stages: &[StageDefinition], kind
             None
         }
     });
-    let integration =
-        Integration::read(&section.section("integration"), known.timeout, kind, &known.functions);
+    let integration = Integration::read(&section.section("integration"), known.timeout, kind, &known.functions);
     let auth = read_auth(section, known);
     let scopes = section.value("scopes", Vec::new());
     if !scopes.is_empty() && !matches!(auth, Auth::Jwt(_) | Auth::Cognito(_)) {
