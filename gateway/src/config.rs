@@ -8,6 +8,7 @@ mod domains;
 pub(crate) mod integration;
 mod keys_file;
 pub(crate) mod logs;
+pub(crate) mod openapi;
 pub(crate) mod plans;
 mod privacy;
 mod traces;

@@ -7,7 +7,9 @@ use weir_station::config::Section;
 use super::{
     definitions::{ApiDefinition, ApiKind, Auth, Cors, Privacy, RouteDefinition, StageDefinition, UnknownRoute},
     integration::Integration,
-    limit, logs, privacy,
+    limit, logs,
+    openapi::{self, Brought},
+    privacy,
     traces::read_traces,
 };
 use crate::route::{EXPECTED, RouteKey, Segment};
@@ -21,17 +23,19 @@ pub(super) struct Known {
     pub cognito: Vec<String>,
     /// Whether there is a file of credentials for signatures.
     pub has_credentials: bool,
+    /// `[[service]]`.
+    pub services: Vec<String>,
     /// What is recorded of those who ask, unless the API says otherwise.
     pub privacy: Privacy,
     /// How long an integration may take, unless its route says otherwise.
     pub timeout: Duration,
 }
 
-/// Reads an API.
-pub(super) fn read_api(section: &Section, known: &Known) -> Option<ApiDefinition> {
+/// Reads an API, and what its OpenAPI document brings along.
+pub(super) fn read_api(section: &Section, known: &Known, brought: &mut Brought) -> Option<ApiDefinition> {
     let name = section.required::<String>("name");
     let kind = read_kind(section);
-    let base = read_base(section, name.as_deref().unwrap_or_default());
+    let mut base = read_base(section, name.as_deref().unwrap_or_default());
     let stages = read_stages(section, kind);
     let mut routes: Vec<RouteDefinition> = Vec::new();
     for section in section.sections("route") {
@@ -45,9 +49,21 @@ pub(super) fn read_api(section: &Section, known: &Known) -> Option<ApiDefinition
         }
         routes.push(route);
     }
+    let mut cors = read_cors(&section.section("cors"), kind);
+    let name_or_empty = name.as_deref().unwrap_or_default();
+    if let Some(document) = openapi::read_document(section, name_or_empty, kind, known, &stages, brought) {
+        if !routes.is_empty() {
+            section.fault("route", "stands beside openapi, whose document has the routes", "one of the two");
+        }
+        if cors.is_some() && document.cors.is_some() {
+            section.fault("cors", "stands beside that of the OpenAPI document", "one of the two");
+        }
+        routes = document.routes;
+        cors = cors.or(document.cors);
+        base = base.filter(|_| !document.disables_default_endpoint);
+    }
     routes.sort_by(|a, b| a.key.precedence(&b.key));
     let unknown_route = read_unknown_route(section, kind);
-    let cors = read_cors(&section.section("cors"), kind);
     let id = section.optional("id").or_else(|| name.clone());
     let privacy = section.section("privacy");
     let privacy = if privacy.is_present() { privacy::read(&privacy) } else { known.privacy.clone() };
