@@ -11,6 +11,7 @@ pub(crate) mod logs;
 pub(crate) mod openapi;
 pub(crate) mod plans;
 mod privacy;
+mod responses;
 mod traces;
 
 use std::{

@@ -41,6 +41,8 @@ pub(crate) struct Exchange {
     pub trace: TraceContext,
     /// The request's id, for headers.
     pub request_id: HeaderValue,
+    /// The request's headers, where the API's own responses may speak of them.
+    pub headers: Option<HeaderMap>,
     /// The `Origin` that the client asks from, if it names one.
     pub origin: Option<HeaderValue>,
     /// Whether the answer is one to a preflight request, with all its headers.
@@ -106,6 +108,7 @@ impl Exchange {
             facts,
             trace,
             request_id,
+            headers: None,
             origin: headers.get(header::ORIGIN).cloned(),
             is_preflight: false,
             limits: None,
@@ -186,8 +189,10 @@ impl Exchange {
     /// The head of the integration's answer is there.
     pub(crate) fn integration_answered(&mut self, status: StatusCode, headers: &HeaderMap) {
         self.record.integration_status = Some(status.as_u16());
-        let (request_id, request_id_2) = crate::handle::ids_of_integration(headers);
-        (self.facts.integration.request_id, self.facts.integration.request_id_2) = (request_id, request_id_2);
+        if self.facts.place.api().is_some_and(|api| api.access_log.is_some()) {
+            let (request_id, request_id_2) = crate::handle::ids_of_integration(headers);
+            (self.facts.integration.request_id, self.facts.integration.request_id_2) = (request_id, request_id_2);
+        }
     }
 
     /// The integration has answered to the last byte, or has failed.
@@ -227,11 +232,8 @@ impl Exchange {
             self.record.attributes.insert(keys::XRAY_TRACE_ID.to_owned(), xray::root(other));
         }
         match self.facts.place.api() {
-            Some(api) => api.privacy.apply(&mut self.record, self.facts.address, self.facts.query.as_deref()),
-            None => {
-                let serving = self.shared.serving.borrow();
-                serving.privacy.apply(&mut self.record, self.facts.address, self.facts.query.as_deref());
-            }
+            Some(api) => self.facts.keep_back(&api.privacy, &mut self.record),
+            None => self.facts.keep_back(&self.shared.serving.borrow().privacy, &mut self.record),
         }
         let spans = if is_kept { self.spans() } else { Vec::new() };
         self.shared.stats.end(self.record.outcome);

@@ -5,10 +5,14 @@
 
 use std::{net::IpAddr, rc::Rc, sync::Arc};
 
+use weir_record::AccessRecord;
+
 use crate::{
     auth::jwt::Claims,
     connection::Client,
+    privacy::Privacy,
     serving::{Api, Route, Stage},
+    target::{Target, normalise},
 };
 
 /// What is known of a request beyond its record.
@@ -38,6 +42,22 @@ pub(crate) struct Facts {
     pub integration: IntegrationFacts,
     /// Why the gateway itself answered.
     pub error: Option<ErrorFacts>,
+}
+
+impl Facts {
+    /// The value of a parameter in this path, as it was written.
+    pub(crate) fn parameter(&self, path: &str, name: &str) -> Option<String> {
+        let path = normalise(path).ok()?;
+        let parameters = self.place.route()?.key.parameters(&Target::new(&path), self.below);
+        parameters.into_iter().find_map(|(own, value)| (own == name).then(|| value.to_owned()))
+    }
+
+    /// Makes the record say of the client what it may.
+    pub(crate) fn keep_back(&self, privacy: &Privacy, record: &mut AccessRecord) {
+        let text = (self.address == self.client.peer.ip()).then(|| self.client.peer_text());
+        record.client_address = privacy.shown(self.address, text);
+        privacy.apply(record, self.query.as_deref());
+    }
 }
 
 /// Where a request belongs.

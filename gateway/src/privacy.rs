@@ -49,18 +49,18 @@ impl Privacy {
         }
     }
 
-    /// What may be recorded of an address.
-    pub(crate) fn shown(&self, address: IpAddr) -> Option<String> {
+    /// What may be recorded of an address; `text` is the address as text, where it is there already.
+    pub(crate) fn shown(&self, address: IpAddr, text: Option<&str>) -> Option<String> {
         match self.address {
-            AddressPrivacy::Full => Some(address.to_string()),
+            AddressPrivacy::Full => Some(text.map_or_else(|| address.to_string(), str::to_owned)),
             AddressPrivacy::Network => Some(network(address).to_string()),
             AddressPrivacy::None => None,
         }
     }
 
-    /// Makes a record say of a client at this address, and of its query, what it may.
-    pub(crate) fn apply(&self, record: &mut AccessRecord, address: IpAddr, query: Option<&str>) {
-        record.client_address = self.shown(address);
+    /// Makes a record say of who asks, and of the query, what it may. The client's address it has already
+    /// ([`Self::shown`]).
+    pub(crate) fn apply(&self, record: &mut AccessRecord, query: Option<&str>) {
         if !self.user_agent {
             record.user_agent = None;
         }
@@ -110,8 +110,9 @@ mod tests {
     }
 
     fn applied(definition: &Definition, address: &str, query: Option<&str>) -> AccessRecord {
-        let mut record = record();
-        Privacy::new(definition).apply(&mut record, address.parse().unwrap(), query);
+        let (mut record, privacy) = (record(), Privacy::new(definition));
+        record.client_address = privacy.shown(address.parse().unwrap(), None);
+        privacy.apply(&mut record, query);
         record
     }
 

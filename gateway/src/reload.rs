@@ -65,7 +65,9 @@ impl Reloading {
     }
 
     fn reload(&mut self) {
-        match read(&self.file, &self.data, &self.serving.borrow()) {
+        // In our own hands: what is looked at in its channel cannot be replaced meanwhile.
+        let previous = Arc::clone(&self.serving.borrow());
+        match read(&self.file, &self.data, &previous) {
             Ok((config, shown, serving)) => {
                 self.files = config.files(&self.file);
                 self.serving.send_replace(Arc::new(serving));

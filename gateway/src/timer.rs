@@ -1,9 +1,8 @@
 //! Timers that hardly ever run out: their entry in the runtime's wheel is kept from one use to the next.
 //!
 //! Every request has a time by which its integration must have answered. Entering a timer into the wheel and taking it
-//! out again costs more than all of routing. A kept timer
-//! stays entered: moving its end to a later time is one atomic exchange. When it runs out while nobody uses it, it wakes
-//! whoever used it last for nothing, once.
+//! out again for each costs more than all of routing. A kept timer stays entered: moving its end to a later time is one
+//! atomic exchange. When it runs out while nobody uses it, it wakes whoever used it last for nothing, once.
 
 use std::{
     cell::RefCell,
@@ -87,6 +86,19 @@ mod tests {
 
     fn runtime() -> tokio::runtime::Runtime {
         tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+    }
+
+    #[test]
+    fn a_deadline_comes_at_its_new_end_be_it_earlier_or_later() {
+        runtime().block_on(async {
+            let deadlines = Deadlines::new();
+            for wait in [SHORT, LONG, SHORT] {
+                let begun = Instant::now();
+                let has_come = time::timeout(2 * SHORT, deadlines.after(wait)).await.is_ok();
+                assert_eq!(has_come, wait == SHORT);
+                assert!(!has_come || begun.elapsed() >= wait);
+            }
+        });
     }
 
     #[test]

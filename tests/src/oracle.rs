@@ -107,7 +107,7 @@ impl Traffic {
             proxy("GET /users/{id}", "/users/{id}", ""),
             proxy("ANY /files/{proxy+}", "/files/{proxy}", ""),
             proxy("GET /status/{code}", "/status/{code}", ""),
-            proxy("POST /orders", "/orders", "auth = \"api_key\""),
+            proxy("POST /orders", "/orders", "api_key_required = true"),
             proxy("GET /limited", "/limited", "throttle = { rate = 5.0, burst = 10 }"),
             "[[api]]\nname = \"beta\"\n[[api.stage]]\nname = \"prod\"\n".to_owned(),
             "[[api.route]]\nroute = \"GET /mock\"\nintegration = { type = \"mock\", status = 201, body = \"made\" }\n"

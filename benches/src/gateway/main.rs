@@ -123,7 +123,7 @@ async fn measure(arguments: &Arguments) -> anyhow::Result<()> {
         for running in &mut running {
             let sample = sample(running, arguments).await?;
             table::show_sample(round, running.contender, &sample);
-            results.add(running.contender, sample);
+            results.add(running.contender, &sample);
         }
     }
     drop(running);

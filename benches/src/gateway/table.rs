@@ -69,13 +69,12 @@ impl Results {
     }
 
     /// Adds a round of one of them.
-    pub(crate) fn add(&mut self, contender: Contender, sample: Sample) {
+    pub(crate) fn add(&mut self, contender: Contender, sample: &Sample) {
         self.0.iter_mut().filter(|own| own.0 == contender).for_each(|own| own.2.push(sample.clone()));
     }
 
-    fn median_of(&self, contender: Contender, figure: impl Fn(&Sample) -> f64) -> Option<f64> {
-        let (_, _, samples) = self.0.iter().find(|own| own.0 == contender)?;
-        median(samples.iter().map(figure).collect())
+    fn samples(&self, contender: Contender) -> &[Sample] {
+        self.0.iter().find(|own| own.0 == contender).map_or(&[], |(_, _, samples)| samples)
     }
 
     /// Prints the table, the threads of those that have several, and the ratios.
@@ -120,43 +119,56 @@ impl Results {
         self.show_ratios();
     }
 
+    /// The ratios of each round by itself, since the machine is not the same in all of them: median and spread.
     fn show_ratios(&self) {
-        let cost = |sample: &Sample| sample.cost_us;
-        let slow = |sample: &Sample| sample.paced_us[1];
-        let ratios: [(&str, Contender, Contender, fn(&Sample) -> f64, &str); 10] = [
-            ("CPU, Weir ÷ nginx", Contender::Weir, Contender::Nginx, cost, "≤ 1.0"),
-            ("CPU, Weir ÷ nginx with a buffered log", Contender::Weir, Contender::NginxBuffered, cost, ""),
-            ("CPU, Weir ÷ HAProxy", Contender::Weir, Contender::Haproxy, cost, ""),
-            ("CPU, Weir ÷ Envoy with OTLP", Contender::Weir, Contender::Envoy, cost, "≤ 0.25"),
-            ("CPU, the same, every trace kept", Contender::WeirAll, Contender::EnvoyAll, cost, "≤ 0.25"),
-            ("CPU, Weir with JWT ÷ without", Contender::WeirJwt, Contender::Weir, cost, "≤ 1.3"),
-            ("p99 at the rate, Weir ÷ nginx", Contender::Weir, Contender::Nginx, slow, "≤ 1.0"),
-            ("p99, closed loop, Weir ÷ nginx", Contender::Weir, Contender::Nginx, |own| own.latency_us[1], "≤ 1.0"),
-            (
-                "requests/s, Weir, telemetry on ÷ off",
-                Contender::Weir,
-                Contender::WeirOff,
-                |own| own.per_second,
-                "≥ 0.93",
-            ),
-            (
-                "requests/s of a whole core, on ÷ off",
-                Contender::Weir,
-                Contender::WeirOff,
-                |own| 1.0 / own.cost_us,
-                "≥ 0.93",
-            ),
-        ];
         println!();
-        for (what, above, below, figure, goal) in ratios {
-            let (Some(above), Some(below)) = (self.median_of(above, figure), self.median_of(below, figure)) else {
+        for Ratio { what, above, below, figure, goal } in RATIOS {
+            let pairs = self.samples(above).iter().zip(self.samples(below));
+            let mut ratios: Vec<_> = pairs.map(|(above, below)| figure(above) / figure(below)).collect();
+            ratios.sort_by(f64::total_cmp);
+            let (Some(middle), Some(least), Some(most)) = (median(ratios.clone()), ratios.first(), ratios.last())
+            else {
                 continue;
             };
-            let goal = if goal.is_empty() { String::new() } else { format!("   (goal {goal})") };
-            println!("{what:<42}{:>6.3}{goal}", above / below);
+            println!("{what:<42}{middle:>6.3}   {least:.3} … {most:.3}   {goal}");
         }
     }
 }
+
+/// A figure of one contender, divided by that of another.
+struct Ratio {
+    what: &'static str,
+    above: Contender,
+    below: Contender,
+    figure: fn(&Sample) -> f64,
+    goal: &'static str,
+}
+
+const fn ratio(
+    what: &'static str,
+    (above, below): (Contender, Contender),
+    figure: fn(&Sample) -> f64,
+    goal: &'static str,
+) -> Ratio {
+    Ratio { what, above, below, figure, goal }
+}
+
+const RATIOS: [Ratio; 10] = {
+    use Contender::{Envoy, EnvoyAll, Haproxy, Nginx, NginxBuffered, Weir, WeirAll, WeirJwt, WeirOff};
+    const COST: fn(&Sample) -> f64 = |sample| sample.cost_us;
+    [
+        ratio("CPU, Weir ÷ nginx", (Weir, Nginx), COST, "goal ≤ 1.0"),
+        ratio("CPU, Weir ÷ nginx with a buffered log", (Weir, NginxBuffered), COST, ""),
+        ratio("CPU, Weir ÷ HAProxy", (Weir, Haproxy), COST, ""),
+        ratio("CPU, Weir ÷ Envoy with OTLP", (Weir, Envoy), COST, "goal ≤ 0.25"),
+        ratio("CPU, the same, every trace kept", (WeirAll, EnvoyAll), COST, "goal ≤ 0.25"),
+        ratio("CPU, Weir with JWT ÷ without", (WeirJwt, Weir), COST, "goal ≤ 1.3"),
+        ratio("p99 at the rate, Weir ÷ nginx", (Weir, Nginx), |own| own.paced_us[1], "goal ≤ 1.0"),
+        ratio("p99, closed loop, Weir ÷ nginx", (Weir, Nginx), |own| own.latency_us[1], "goal ≤ 1.0"),
+        ratio("requests/s, Weir, telemetry on ÷ off", (Weir, WeirOff), |own| own.per_second, "goal ≥ 0.93"),
+        ratio("requests/s of a whole core, on ÷ off", (Weir, WeirOff), |own| 1.0 / own.cost_us, "goal ≥ 0.93"),
+    ]
+};
 
 /// Prints one round of one contender as it comes.
 pub(crate) fn show_sample(round: u32, contender: Contender, sample: &Sample) {

@@ -9,7 +9,7 @@ use super::{
     integration::Integration,
     limit, logs,
     openapi::{self, Brought},
-    privacy,
+    privacy, responses,
     traces::read_traces,
 };
 use crate::route::{EXPECTED, RouteKey, Segment};
@@ -49,6 +49,7 @@ pub(super) fn read_api(section: &Section, known: &Known, brought: &mut Brought) 
         }
         routes.push(route);
     }
+    let mut responses = responses::read(section, kind);
     let mut cors = read_cors(&section.section("cors"), kind);
     let name_or_empty = name.as_deref().unwrap_or_default();
     if let Some(document) = openapi::read_document(section, name_or_empty, kind, known, &stages, brought) {
@@ -60,6 +61,10 @@ pub(super) fn read_api(section: &Section, known: &Known, brought: &mut Brought) 
         }
         routes = document.routes;
         cors = cors.or(document.cors);
+        if !responses.is_empty() && !document.responses.is_empty() {
+            section.fault("gateway_response", "stands beside those of the OpenAPI document", "one of the two");
+        }
+        responses.extend(document.responses);
         base = base.filter(|_| !document.disables_default_endpoint);
     }
     routes.sort_by(|a, b| a.key.precedence(&b.key));
@@ -81,6 +86,7 @@ pub(super) fn read_api(section: &Section, known: &Known, brought: &mut Brought) 
         privacy,
         traces,
         access_log,
+        responses,
     })
 }
 

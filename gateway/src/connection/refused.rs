@@ -149,7 +149,7 @@ pub(super) fn early(shared: &Shared, client: &Client, refused: &Refused) {
         path: refused.path.clone().unwrap_or_default(),
         status: Some(refused.reason.status().as_u16()),
         outcome,
-        client_address: shared.serving.borrow().privacy.shown(client.peer.ip()),
+        client_address: shared.serving.borrow().privacy.shown(client.peer.ip(), None),
         error_message: Some(refused.reason.detail().to_owned()),
         ..AccessRecord::default()
     });
@@ -162,7 +162,7 @@ pub(super) fn no_handshake(shared: &Shared, peer: SocketAddr, failure: TlsFailur
         tracing::debug!(%peer, reason = failure.as_str(), "no TLS handshake");
         shared.record_early(AccessRecord {
             outcome: Outcome::TlsFailure,
-            client_address: shared.serving.borrow().privacy.shown(peer.ip().to_canonical()),
+            client_address: shared.serving.borrow().privacy.shown(peer.ip().to_canonical(), None),
             error_message: Some(failure.as_str().to_owned()),
             ..AccessRecord::default()
         });

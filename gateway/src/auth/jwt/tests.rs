@@ -288,32 +288,3 @@ fn a_file_that_has_no_key_is_an_error_at_the_start() {
     let ca = authorizer_with(&jwks([&SigningKey::ec("k")]), |own| own.ca = Some("/absent/ca".into()));
     assert!(ca.unwrap_err().to_string().contains("/absent/ca"));
 }
-
-/// What one check costs; run it in a release build: `cargo test --release -p weir-gateway costs -- --ignored --nocapture`.
-#[tokio::test]
-#[ignore = "a measurement"]
-async fn what_a_check_costs() {
-    let keys = [SigningKey::rsa("rsa"), SigningKey::ec("ec")];
-    let authorizer = authorizer(&[&keys[0], &keys[1]]);
-    for key in &keys {
-        let more = json!({"email": "ada@example.com", "groups": ["a", "b"], "iat": now_s(), "jti": "0123456789abcdef"});
-        let token = |number: usize| {
-            let mut claims = claims(ISSUER, more.clone());
-            claims["number"] = Value::from(number);
-            headers(&key.token(&claims))
-        };
-        let tokens: Vec<_> = (0..500).map(token).collect();
-        let each = |begun: std::time::Instant, count: u32| begun.elapsed() / count;
-        let begun = std::time::Instant::now();
-        for headers in &tokens {
-            authorizer.check(headers, None, &[]).await.unwrap();
-        }
-        let miss = each(begun, 500);
-        let begun = std::time::Instant::now();
-        for headers in tokens.iter().cycle().take(500_000) {
-            authorizer.check(headers, None, &[]).await.unwrap();
-        }
-        let bytes = tokens[0][header::AUTHORIZATION].len();
-        println!("{}, {bytes} bytes: verified {miss:?}, remembered {:?}", key.id, each(begun, 500_000));
-    }
-}

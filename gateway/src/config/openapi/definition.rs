@@ -11,11 +11,14 @@ use weir_station::{
 use super::{
     BasePath, Hints, Imported, ImportedAuth, ImportedAuthorizer, ImportedIntegration, ImportedRoute, MOST_BYTES, import,
 };
-use crate::config::{
-    apis::{Known, parameters},
-    authorizers::{CognitoDefinition, JwtDefinition},
-    definitions::{ApiKind, Auth, Cors, RouteDefinition, StageDefinition, TraceDefinition},
-    integration::{HttpProxy, Integration, Mock},
+use crate::{
+    config::{
+        apis::{Known, parameters},
+        authorizers::{CognitoDefinition, JwtDefinition},
+        definitions::{ApiKind, Auth, Cors, RouteDefinition, StageDefinition, TraceDefinition},
+        integration::{HttpProxy, Integration, Mock},
+    },
+    responses::GatewayResponse,
 };
 
 /// What an API's document defines.
@@ -25,6 +28,8 @@ pub(in crate::config) struct FromDocument {
     pub routes: Vec<RouteDefinition>,
     /// Cross-origin requests.
     pub cors: Option<Cors>,
+    /// Gateway responses.
+    pub responses: Vec<GatewayResponse>,
     /// Whether domains alone lead to the API.
     pub disables_default_endpoint: bool,
 }
@@ -126,10 +131,6 @@ pub(super) fn define(
             }
         }
     }
-    if !imported.gateway_responses.is_empty() {
-        let place = "#/x-amazon-apigateway-gateway-responses";
-        fault(place, "has other texts than the gateway's own", "none");
-    }
     let mut routes = Vec::new();
     for route in imported.routes {
         match define_route(&route, defaults) {
@@ -142,8 +143,8 @@ pub(super) fn define(
             Err((problem, expected)) => fault(&route.place, problem, expected),
         }
     }
-    let (cors, disables_default_endpoint) = (imported.cors, imported.disables_default_endpoint);
-    (FromDocument { routes, cors, disables_default_endpoint }, faults)
+    let Imported { cors, disables_default_endpoint, gateway_responses: responses, .. } = imported;
+    (FromDocument { routes, cors, responses, disables_default_endpoint }, faults)
 }
 
 /// What keeps a route from being made ready in one of the stages.

@@ -1,10 +1,14 @@
 //! The extensions at a document's root.
 
-use http::StatusCode;
 use std::time::Duration;
 
-use super::{Hints, Imported, ImportedGatewayResponse, node::Node, servers};
-use crate::config::definitions::{ApiKind, Cors};
+use http::{HeaderName, StatusCode};
+
+use super::{Hints, Imported, node::Node, servers};
+use crate::{
+    config::definitions::{ApiKind, Cors},
+    responses::{GatewayResponse, Source, TYPES, Template},
+};
 
 const READ: &[&str] = &[
     "openapi",
@@ -37,6 +41,9 @@ pub(super) fn read(root: &Node<'_, '_>, hints: &Hints<'_>) -> Imported {
     check_validator(root);
     let endpoint = root.get("x-amazon-apigateway-endpoint-configuration");
     let responses = root.get("x-amazon-apigateway-gateway-responses");
+    if let (Some(responses), ApiKind::Http) = (&responses, hints.kind) {
+        responses.fault("is for REST APIs", "kind = \"rest\"; HTTP APIs have fixed responses");
+    }
     let types = root.get("x-amazon-apigateway-binary-media-types");
     Imported {
         cors: root.get("x-amazon-apigateway-cors").map(|cors| read_cors(&cors, hints.kind)),
@@ -111,28 +118,49 @@ fn read_cors(node: &Node<'_, '_>, kind: ApiKind) -> Cors {
     cors
 }
 
-fn read_gateway_response((name, node): (&str, Node<'_, '_>)) -> Option<ImportedGatewayResponse> {
-    node.refuse_others(
-        &["statusCode", "responseParameters", "responseTemplates"],
-        &[],
-        "statusCode, responseParameters and responseTemplates",
-    );
+/// <https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-swagger-extensions-gateway-responses.gatewayResponse.html>
+fn read_gateway_response((name, node): (&str, Node<'_, '_>)) -> Option<GatewayResponse> {
+    let fields = ["statusCode", "responseParameters", "responseTemplates"];
+    node.refuse_others(&fields, &[], "statusCode, responseParameters and responseTemplates");
+    if !TYPES.contains(&name) {
+        node.fault("is no type of gateway response that can be changed", format!("one of {}", TYPES.join(", ")));
+    }
     let status = match node.get("statusCode") {
         None => None,
-        Some(field) => {
-            let number = field.number()?;
-            let status = u16::try_from(number).ok().filter(|status| (200..=599).contains(status));
-            if status.is_none() {
-                field.fault(format!("is {number}"), "a status from 200 to 599");
-            }
-            StatusCode::from_u16(status?).ok()
+        Some(field) => Some(read_status(&field)?),
+    };
+    let mut headers = Vec::new();
+    for (target, source) in node.get("responseParameters").iter().flat_map(Node::entries) {
+        let header = target.strip_prefix("gatewayresponse.header.").and_then(|name| HeaderName::try_from(name).ok());
+        match (header, source.text().map(Source::parse)) {
+            (Some(header), Some(Ok(source))) => headers.push((header, source)),
+            (None, _) => source.fault("has no header as its target", "gatewayresponse.header.NAME"),
+            (_, Some(Err(fault))) => source.fault(fault, "such as \"'*'\" or \"context.requestId\""),
+            (_, None) => {}
         }
-    };
-    let pairs = |key: &str| {
-        let entries = node.get(key).map(|node| node.entries()).unwrap_or_default();
-        let pair = |(key, value): (&str, Node<'_, '_>)| Some((key.to_owned(), value.text()?.to_owned()));
-        entries.into_iter().filter_map(pair).collect()
-    };
-    let (headers, templates) = (pairs("responseParameters"), pairs("responseTemplates"));
-    Some(ImportedGatewayResponse { response_type: name.to_owned(), status, headers, templates })
+    }
+    let mut template = None;
+    for (kind, node) in node.get("responseTemplates").iter().flat_map(Node::entries) {
+        if kind != "application/json" {
+            node.fault(format!("is for {kind:?}"), "application/json alone");
+        }
+        match node.text().map(Template::parse) {
+            Some(Ok(parsed)) => template = Some(parsed),
+            Some(Err(faults)) => {
+                node.fault(faults.join("; "), "such as {\"message\":$context.error.messageString}");
+            }
+            None => {}
+        }
+    }
+    Some(GatewayResponse { response_type: name.to_owned(), status, headers, template })
+}
+
+/// A status that can be answered.
+pub(super) fn read_status(field: &Node<'_, '_>) -> Option<StatusCode> {
+    let number = field.number()?;
+    let status = u16::try_from(number).ok().filter(|status| (200..=599).contains(status));
+    if status.is_none() {
+        field.fault(format!("is {number}"), "a status from 200 to 599");
+    }
+    StatusCode::from_u16(status?).ok()
 }

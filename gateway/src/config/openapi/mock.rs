@@ -1,8 +1,8 @@
 //! `MOCK` integrations: a fixed answer, chosen when the document is read.
 
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 
-use super::{ImportedMock, node::Node, text::read_yaml};
+use super::{ImportedMock, extensions::read_status, node::Node, text::read_yaml};
 use crate::config::authorizers::Pattern;
 
 const FIELDS: &[&str] = &["type", "requestTemplates", "responses", "timeoutInMillis", "httpMethod", "uri"];
@@ -78,12 +78,7 @@ fn read_response(response: &Node<'_, '_>) -> Option<ImportedMock> {
         response.fault("has no statusCode", "one");
         return None;
     };
-    let number = field.number()?;
-    let status = u16::try_from(number).ok().filter(|status| (200..=599).contains(status));
-    let status = status.and_then(|status| StatusCode::from_u16(status).ok());
-    if status.is_none() {
-        field.fault(format!("is {number}"), "a status from 200 to 599");
-    }
+    let status = read_status(&field);
     let mut headers = HeaderMap::new();
     let (mut kind, mut body) = ("application/json", "");
     if let Some(templates) = response.get("responseTemplates")

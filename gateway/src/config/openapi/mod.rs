@@ -22,7 +22,7 @@ use super::{
     authorizers::{CognitoDefinition, JwtDefinition},
     definitions::{ApiKind, Cors},
 };
-use crate::route::RouteKey;
+use crate::{responses::GatewayResponse, route::RouteKey};
 
 pub(super) use definition::{Brought, read_document};
 
@@ -71,7 +71,7 @@ pub(crate) struct Imported {
     /// `x-amazon-apigateway-cors`.
     pub cors: Option<Cors>,
     /// `x-amazon-apigateway-gateway-responses`.
-    pub gateway_responses: Vec<ImportedGatewayResponse>,
+    pub gateway_responses: Vec<GatewayResponse>,
     /// `x-amazon-apigateway-binary-media-types`.
     pub binary_media_types: Vec<String>,
     /// `disableExecuteApiEndpoint`: domains alone lead to the API.
@@ -210,19 +210,6 @@ pub(crate) struct ImportedLambdaAuthorizer {
     pub is_format_2: bool,
     /// Whether it answers `{"isAuthorized": true}`; else with a policy.
     pub has_simple_responses: bool,
-}
-
-/// A gateway response, as it stands in the document.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct ImportedGatewayResponse {
-    /// `THROTTLED`, `DEFAULT_4XX`.
-    pub response_type: String,
-    /// The status; none for the usual one.
-    pub status: Option<StatusCode>,
-    /// Targets and sources: (`gatewayresponse.header.x`, `'text'`).
-    pub headers: Vec<(String, String)>,
-    /// Media types and their texts, in which `$context` variables may stand.
-    pub templates: Vec<(String, String)>,
 }
 
 /// Reads a document.

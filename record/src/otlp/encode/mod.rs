@@ -8,8 +8,10 @@
 pub(super) mod oracle;
 mod writer;
 
+use std::collections::BTreeMap;
+
 use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value::Value};
-use writer::{Writer, field_bytes};
+use writer::{Writer, field_bytes, known};
 
 use super::value::{attribute, integer_attribute};
 use crate::{AccessRecord, CacheStatus, Source, Span, SpanKind, SpanStatus, Told, keys};
@@ -126,34 +128,45 @@ pub fn elsewhere_marks(told: Told) -> [KeyValue; 3] {
     ]
 }
 
-/// Attributes of one record or span: what it does not say is not written.
-struct Attributes<'w, 'v> {
-    to: &'w mut Writer<'v>,
-    field: u32,
-}
+/// Attributes of one record or span, in this field: what it does not say is not written.
+struct Attributes<'w, 'v, const FIELD: u32>(&'w mut Writer<'v>);
 
-impl Attributes<'_, '_> {
-    fn text(&mut self, key: &str, value: &str) {
+impl<const FIELD: u32> Attributes<'_, '_, FIELD> {
+    #[inline]
+    fn text<const N: usize>(&mut self, key: &[u8; N], value: &str) {
         if !value.is_empty() {
-            self.to.text_attribute(self.field, key, value);
+            self.0.known_text(FIELD, key, value);
         }
     }
 
-    fn optional_text(&mut self, key: &str, value: Option<&str>) {
+    #[inline]
+    fn optional_text<const N: usize>(&mut self, key: &[u8; N], value: Option<&str>) {
         if let Some(value) = value {
-            self.to.text_attribute(self.field, key, value);
+            self.0.known_text(FIELD, key, value);
         }
     }
 
-    fn optional_integer(&mut self, key: &str, value: Option<impl Into<u64>>) {
+    #[inline]
+    fn integer<const N: usize>(&mut self, key: &[u8; N], value: u64) {
+        self.0.known_integer(FIELD, key, value);
+    }
+
+    #[inline]
+    fn optional_integer<const N: usize>(&mut self, key: &[u8; N], value: Option<impl Into<u64>>) {
         if let Some(value) = value {
-            self.to.integer_attribute(self.field, key, value.into());
+            self.0.known_integer(FIELD, key, value.into());
         }
     }
 
     fn optional_truth(&mut self, key: &str, value: Option<bool>) {
         if let Some(value) = value {
-            self.to.truth_attribute(self.field, key, value);
+            self.0.truth_attribute(FIELD, key, value);
+        }
+    }
+
+    fn others(&mut self, attributes: &BTreeMap<String, String>) {
+        for (key, value) in attributes {
+            self.0.text_attribute(FIELD, key, value);
         }
     }
 }
@@ -166,7 +179,7 @@ pub fn log_record(to: &mut Vec<u8>, record: &AccessRecord) {
     let time = nanos(record.time_us);
     to.fixed64(field::log::TIME, time);
     to.varint(field::log::SEVERITY, SEVERITY_INFO);
-    log_attributes(&mut Attributes { to: &mut to, field: field::log::ATTRIBUTES }, record);
+    log_attributes(&mut Attributes(&mut to), record);
     if let Some(id) = record.trace_id {
         to.bytes(field::log::TRACE_ID, id.as_bytes());
     }
@@ -178,37 +191,35 @@ pub fn log_record(to: &mut Vec<u8>, record: &AccessRecord) {
     to.end(begin);
 }
 
-fn log_attributes(to: &mut Attributes<'_, '_>, record: &AccessRecord) {
-    to.text(keys::REQUEST_ID, &record.request_id);
-    to.text(keys::API, &record.api);
-    to.text(keys::STAGE, &record.stage);
-    to.text(keys::HTTP_ROUTE, &record.route);
-    to.text(keys::HTTP_METHOD, &record.method);
-    to.text(keys::URL_PATH, &record.path);
-    to.optional_text(keys::PROTOCOL_VERSION, record.protocol.as_deref());
-    to.optional_text(keys::SERVER_ADDRESS, record.domain.as_deref());
-    to.optional_integer(keys::HTTP_STATUS, record.status);
-    to.text(keys::OUTCOME, record.outcome.as_str());
-    to.optional_text(keys::THROTTLE_SCOPE, record.throttle_scope.map(|scope| scope.as_str()));
-    to.optional_integer(keys::LATENCY, Some(record.latency_us));
-    to.optional_integer(keys::INTEGRATION_LATENCY, record.integration_latency_us);
-    to.optional_integer(keys::AUTHORIZER_LATENCY, record.authorizer_latency_us);
-    to.optional_integer(keys::INTEGRATION_STATUS, record.integration_status);
-    to.optional_integer(keys::AUTHORIZER_STATUS, record.authorizer_status);
-    to.optional_integer(keys::HTTP_REQUEST_BYTES, Some(record.request_bytes));
-    to.optional_integer(keys::HTTP_RESPONSE_BYTES, Some(record.response_bytes));
-    to.optional_text(keys::CLIENT_ADDRESS, record.client_address.as_deref());
-    to.optional_text(keys::USER_AGENT, record.user_agent.as_deref());
-    to.optional_text(keys::PRINCIPAL, record.principal.as_deref());
-    to.optional_text(keys::API_KEY_ID, record.api_key_id.as_deref());
-    to.optional_text(keys::USAGE_PLAN, record.usage_plan.as_deref());
-    to.optional_text(keys::CACHE, (record.cache != CacheStatus::None).then(|| record.cache.as_str()));
+fn log_attributes(to: &mut Attributes<'_, '_, { field::log::ATTRIBUTES }>, record: &AccessRecord) {
+    to.text(known!(keys::REQUEST_ID), &record.request_id);
+    to.text(known!(keys::API), &record.api);
+    to.text(known!(keys::STAGE), &record.stage);
+    to.text(known!(keys::HTTP_ROUTE), &record.route);
+    to.text(known!(keys::HTTP_METHOD), &record.method);
+    to.text(known!(keys::URL_PATH), &record.path);
+    to.optional_text(known!(keys::PROTOCOL_VERSION), record.protocol.as_deref());
+    to.optional_text(known!(keys::SERVER_ADDRESS), record.domain.as_deref());
+    to.optional_integer(known!(keys::HTTP_STATUS), record.status);
+    to.text(known!(keys::OUTCOME), record.outcome.as_str());
+    to.optional_text(known!(keys::THROTTLE_SCOPE), record.throttle_scope.map(|scope| scope.as_str()));
+    to.integer(known!(keys::LATENCY), record.latency_us);
+    to.optional_integer(known!(keys::INTEGRATION_LATENCY), record.integration_latency_us);
+    to.optional_integer(known!(keys::AUTHORIZER_LATENCY), record.authorizer_latency_us);
+    to.optional_integer(known!(keys::INTEGRATION_STATUS), record.integration_status);
+    to.optional_integer(known!(keys::AUTHORIZER_STATUS), record.authorizer_status);
+    to.integer(known!(keys::HTTP_REQUEST_BYTES), record.request_bytes);
+    to.integer(known!(keys::HTTP_RESPONSE_BYTES), record.response_bytes);
+    to.optional_text(known!(keys::CLIENT_ADDRESS), record.client_address.as_deref());
+    to.optional_text(known!(keys::USER_AGENT), record.user_agent.as_deref());
+    to.optional_text(known!(keys::PRINCIPAL), record.principal.as_deref());
+    to.optional_text(known!(keys::API_KEY_ID), record.api_key_id.as_deref());
+    to.optional_text(known!(keys::USAGE_PLAN), record.usage_plan.as_deref());
+    to.optional_text(known!(keys::CACHE), (record.cache != CacheStatus::None).then(|| record.cache.as_str()));
     to.optional_truth(keys::CANARY, record.canary.then_some(true));
     to.optional_truth(keys::TRACE_KEPT, record.trace_kept);
-    to.optional_text(keys::ERROR_MESSAGE, record.error_message.as_deref());
-    for (key, value) in &record.attributes {
-        to.optional_text(key, Some(value));
-    }
+    to.optional_text(known!(keys::ERROR_MESSAGE), record.error_message.as_deref());
+    to.others(&record.attributes);
 }
 
 /// Writes a span behind what is there, as one of a message's spans.
@@ -227,12 +238,10 @@ pub fn span(to: &mut Vec<u8>, span: &Span) {
     let start = nanos(span.time_us);
     to.fixed64(field::span::START, start);
     to.fixed64(field::span::END, start.saturating_add(span.duration_us.saturating_mul(1_000)));
-    let mut attributes = Attributes { to: &mut to, field: field::span::ATTRIBUTES };
-    attributes.optional_text(keys::API, span.api.as_deref());
-    attributes.optional_text(keys::STAGE, span.stage.as_deref());
-    for (key, value) in &span.attributes {
-        attributes.optional_text(key, Some(value));
-    }
+    let mut attributes = Attributes::<{ field::span::ATTRIBUTES }>(&mut to);
+    attributes.optional_text(known!(keys::API), span.api.as_deref());
+    attributes.optional_text(known!(keys::STAGE), span.stage.as_deref());
+    attributes.others(&span.attributes);
     let message = span.status_message.as_deref().unwrap_or_default();
     let status = to.begin_unknown(field::span::STATUS);
     to.text(field::span::STATUS_MESSAGE, message);

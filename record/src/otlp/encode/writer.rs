@@ -18,6 +18,33 @@ const INTEGER: u32 = 3;
 /// Bytes left free for a length that is not known yet: enough for 16,383.
 const ROOM: usize = 2;
 
+/// The longest key that may be known beforehand: with a number behind it, its attribute takes less than 128 bytes.
+const LONGEST_KNOWN: usize = 100;
+
+/// A key that is known when this is compiled: its bytes in a `KeyValue`, up to the value's length.
+macro_rules! known {
+    ($key:expr) => {
+        const { &$crate::otlp::encode::writer::known_bytes::<{ $key.len() + 3 }>($key) }
+    };
+}
+pub(super) use known;
+
+pub(super) const fn known_bytes<const N: usize>(key: &str) -> [u8; N] {
+    let (mut bytes, mut at) = ([0; N], 0);
+    assert!(N == key.len() + 3 && key.len() <= LONGEST_KNOWN);
+    (bytes[0], bytes[1], bytes[N - 1]) = (tag_byte(KEY, BYTES), low_byte(key.len() as u64), tag_byte(VALUE, BYTES));
+    while at < key.len() {
+        bytes[at + 2] = key.as_bytes()[at];
+        at += 1;
+    }
+    bytes
+}
+
+/// The tag of a field whose number is less than 16.
+const fn tag_byte(field: u32, wire_type: u32) -> u8 {
+    low_byte((field << 3 | wire_type) as u64)
+}
+
 /// Writes fields behind what is there.
 pub(super) struct Writer<'v>(pub(super) &'v mut Vec<u8>);
 
@@ -58,8 +85,7 @@ impl Writer<'_> {
 
     /// Ends a message.
     #[inline]
-    pub(super) fn end(&mut self, begin: Begin) {
-        let Begin(from) = begin;
+    pub(super) fn end(&mut self, Begin(from): Begin) {
         let length = (self.0.len() - from) as u64;
         let (bytes, used) = varint(length);
         if used == ROOM {
@@ -124,6 +150,37 @@ impl Writer<'_> {
         self.begin_attribute(field, key, 1 + varint_bytes(number));
         self.tag(INTEGER, VARINT);
         self.number(number);
+    }
+
+    /// An attribute that holds a text, under a key that is known.
+    #[inline]
+    pub(super) fn known_text<const N: usize>(&mut self, field: u32, key: &[u8; N], text: &str) {
+        let value = field_bytes(TEXT, text.len());
+        self.begin(field, N + varint_bytes(value as u64) + value);
+        self.0.extend_from_slice(key);
+        self.begin_value(value, text.len());
+        self.0.extend_from_slice(text.as_bytes());
+    }
+
+    #[inline]
+    fn begin_value(&mut self, value: usize, text: usize) {
+        if value < 0x80 {
+            self.0.extend_from_slice(&[low_byte(value as u64), tag_byte(TEXT, BYTES), low_byte(text as u64)]);
+        } else {
+            self.number(value as u64);
+            self.begin(TEXT, text);
+        }
+    }
+
+    /// An attribute that holds a number, under a key that is known.
+    #[inline]
+    pub(super) fn known_integer<const N: usize>(&mut self, field: u32, key: &[u8; N], number: u64) {
+        let number = number.min(i64::MAX.unsigned_abs());
+        let (bytes, used) = varint(number);
+        self.begin(field, N + 2 + used);
+        self.0.extend_from_slice(key);
+        self.0.extend_from_slice(&[low_byte(used as u64 + 1), tag_byte(INTEGER, VARINT)]);
+        self.0.extend_from_slice(&bytes[..used]);
     }
 
     /// An attribute that is true.

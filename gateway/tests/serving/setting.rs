@@ -1,0 +1,283 @@
+//! A gateway in a process of its own, its configuration file, and servers behind it.
+
+use std::{
+    fs,
+    net::{SocketAddr, TcpListener as StdListener},
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    sync::Notify,
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+
+/// How long anything may take before a test gives up.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Waits for a condition.
+pub(crate) async fn until<F: Future<Output = bool>>(holds: impl Fn() -> F) {
+    let waited = timeout(PATIENCE, async {
+        while !holds().await {
+            sleep(Duration::from_millis(20)).await;
+        }
+    });
+    waited.await.expect("it comes about in time");
+}
+
+/// A gateway.
+pub(crate) struct Setting {
+    directory: TempDir,
+    process: Child,
+    address: SocketAddr,
+    admin: SocketAddr,
+}
+
+impl Setting {
+    /// Starts a gateway that serves this.
+    pub(crate) async fn start(served: &str) -> Self {
+        let directory = TempDir::new().unwrap();
+        // Ports that the gateway comes back to after a kill; whoever takes them meanwhile fails the test in words.
+        let port = || StdListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let (address, admin) = (port(), port());
+        let process = spawn(&directory, address, admin, served);
+        let setting = Self { directory, process, address, admin };
+        setting.is_up().await;
+        setting
+    }
+
+    async fn is_up(&self) {
+        until(|| async { TcpStream::connect(self.admin).await.is_ok() }).await;
+    }
+
+    /// Kills it, and starts it again on the same directory.
+    pub(crate) async fn kill_and_start(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+        let config = fs::read_to_string(self.path("weir.toml")).unwrap();
+        let (_, served) = config.split_once("# served\n").unwrap();
+        self.process = spawn(&self.directory, self.address, self.admin, served);
+        self.is_up().await;
+    }
+
+    /// Puts another configuration in place, at once.
+    pub(crate) fn write(&self, served: &str) {
+        fs::write(self.path("new.toml"), configuration(self.address, self.admin, served)).unwrap();
+        fs::rename(self.path("new.toml"), self.path("weir.toml")).unwrap();
+    }
+
+    /// SIGHUP.
+    pub(crate) fn hang_up(&self) {
+        let told = Command::new("kill").args(["-HUP", &self.process.id().to_string()]).status().unwrap();
+        assert!(told.success());
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// A file of the gateway's directory.
+    pub(crate) fn file(&self, name: &str) -> String {
+        fs::read_to_string(self.path(name)).unwrap_or_default()
+    }
+
+    /// What it logged.
+    pub(crate) fn log(&self) -> String {
+        self.file("log")
+    }
+
+    /// Sends bytes; all that comes until the gateway closes the connection.
+    pub(crate) async fn send(&self, bytes: &str) -> String {
+        send(self.address, bytes).await
+    }
+
+    /// Asks for a path, on a connection of its own.
+    pub(crate) async fn get(&self, path: &str) -> String {
+        self.send(&format!("GET {path} HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n")).await
+    }
+
+    /// A page of the admin address, with its head.
+    pub(crate) async fn admin(&self, path: &str) -> String {
+        send(self.admin, &format!("GET {path} HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n")).await
+    }
+
+    /// Its self metrics.
+    pub(crate) async fn metrics(&self) -> String {
+        self.admin("/metrics").await
+    }
+
+    /// A connection that stays, on which these bytes were sent.
+    pub(crate) async fn open(&self, bytes: &str) -> Open {
+        let mut open = Open { stream: TcpStream::connect(self.address).await.unwrap(), read: String::new() };
+        open.send(bytes).await;
+        open
+    }
+}
+
+impl Drop for Setting {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn configuration(address: SocketAddr, admin: SocketAddr, served: &str) -> String {
+    format!(
+        "[gateway]\nlisten = \"{address}\"\nadmin = \"{admin}\"\nthreads = 2\n\
+         [gateway.telemetry]\ncollector = \"http://127.0.0.1:1\"\nspool_directory = \"off\"\nshutdown_deadline = \"1ms\"\n\
+         # served\n{served}"
+    )
+}
+
+fn spawn(directory: &TempDir, address: SocketAddr, admin: SocketAddr, served: &str) -> Child {
+    fs::write(directory.path().join("weir.toml"), configuration(address, admin, served)).unwrap();
+    let log = fs::File::options().create(true).append(true).open(directory.path().join("log")).unwrap();
+    Command::new(env!("CARGO_BIN_EXE_weir-gateway"))
+        .args(["--config", "weir.toml"])
+        .current_dir(directory.path())
+        .stdout(Stdio::null())
+        .stderr(log)
+        .spawn()
+        .unwrap()
+}
+
+async fn send(address: SocketAddr, bytes: &str) -> String {
+    let work = async {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(bytes.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer).await;
+        String::from_utf8_lossy(&answer).into_owned()
+    };
+    timeout(PATIENCE, work).await.expect("an answer in time")
+}
+
+/// A connection that stays.
+pub(crate) struct Open {
+    stream: TcpStream,
+    read: String,
+}
+
+impl Open {
+    pub(crate) async fn send(&mut self, bytes: &str) {
+        self.stream.write_all(bytes.as_bytes()).await.unwrap();
+    }
+
+    /// Reads until this text has come; what came before it is forgotten.
+    pub(crate) async fn until(&mut self, text: &str) {
+        let work = async {
+            while !self.read.contains(text) {
+                let mut buffer = [0; 4_096];
+                let count = self.stream.read(&mut buffer).await.unwrap();
+                assert!(count > 0, "the connection ended before {text:?}: {}", self.read);
+                self.read.push_str(&String::from_utf8_lossy(&buffer[..count]));
+            }
+        };
+        timeout(PATIENCE, work).await.expect("it comes in time");
+        self.read.clear();
+    }
+}
+
+/// A server behind the gateway, which notes the heads that it gets.
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
+    seen: Arc<Mutex<Vec<String>>>,
+    go_on: Arc<Notify>,
+    _tasks: JoinSet<()>,
+}
+
+/// What a server does when it was asked.
+#[derive(Clone, Copy)]
+enum Manners {
+    Answers,
+    BreaksOff,
+    SaysNothing,
+}
+
+impl Server {
+    /// One that answers.
+    pub(crate) async fn start() -> Self {
+        Self::with(Manners::Answers).await
+    }
+
+    /// One that closes its connection when it was asked.
+    pub(crate) async fn rude() -> Self {
+        Self::with(Manners::BreaksOff).await
+    }
+
+    /// One that never answers.
+    pub(crate) async fn silent() -> Self {
+        Self::with(Manners::SaysNothing).await
+    }
+
+    /// An address where nobody listens.
+    pub(crate) async fn closed() -> SocketAddr {
+        TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
+    }
+
+    /// The heads of the requests that it got.
+    pub(crate) fn seen(&self) -> Vec<String> {
+        self.seen.lock().unwrap().clone()
+    }
+
+    /// Lets it send the second event.
+    pub(crate) fn go_on(&self) {
+        self.go_on.notify_one();
+    }
+
+    async fn with(manners: Manners) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (seen, go_on) = (Arc::default(), Arc::new(Notify::new()));
+        let mut tasks = JoinSet::new();
+        tasks.spawn(accept(listener, manners, Arc::clone(&seen), Arc::clone(&go_on)));
+        Self { address, seen, go_on, _tasks: tasks }
+    }
+}
+
+async fn accept(listener: TcpListener, manners: Manners, seen: Arc<Mutex<Vec<String>>>, go_on: Arc<Notify>) {
+    let mut connections = JoinSet::new();
+    loop {
+        let (stream, _) = listener.accept().await.unwrap();
+        connections.spawn(serve(stream, manners, Arc::clone(&seen), Arc::clone(&go_on)));
+    }
+}
+
+async fn serve(mut stream: TcpStream, manners: Manners, seen: Arc<Mutex<Vec<String>>>, go_on: Arc<Notify>) {
+    loop {
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") {
+            let Ok(byte) = stream.read_u8().await else { return };
+            head.push(byte.into());
+        }
+        let is_events = head.starts_with("GET /events");
+        let is_websocket = head.contains("upgrade: websocket\r\n");
+        seen.lock().unwrap().push(head);
+        match manners {
+            Manners::BreaksOff => return,
+            Manners::SaysNothing => std::future::pending::<()>().await,
+            Manners::Answers if is_events => {
+                let begin =
+                    "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\ndata: first\n\n";
+                stream.write_all(begin.as_bytes()).await.unwrap();
+                go_on.notified().await;
+                stream.write_all(b"data: second\n\n").await.unwrap();
+                return;
+            }
+            Manners::Answers if is_websocket => {
+                let begin = "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n";
+                stream.write_all(begin.as_bytes()).await.unwrap();
+                let (mut from, mut to) = stream.split();
+                let _ = tokio::io::copy(&mut from, &mut to).await;
+                return;
+            }
+            Manners::Answers => stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await.unwrap(),
+        }
+    }
+}
