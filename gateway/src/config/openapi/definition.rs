@@ -124,7 +124,7 @@ pub(super) fn define(
     for authorizer in imported.authorizers {
         match authorizer {
             ImportedAuthorizer::Jwt(jwt) => brought.jwt.push(jwt),
-            ImportedAuthorizer::Cognito(cognito) => brought.cognito.push(cognito),
+            ImportedAuthorizer::Cognito(cognito) => brought.cognito.push(*cognito),
             ImportedAuthorizer::Lambda(lambda) => {
                 let place = format!("# authorizer {:?}", lambda.name);
                 fault(&place, "is a Lambda function, which the gateway does not ask", "jwt or cognito_user_pools");

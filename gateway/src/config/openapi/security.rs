@@ -200,7 +200,7 @@ fn read_authorizer(
     };
     let authorizer = match &auth {
         Auth::Jwt(_) => ImportedAuthorizer::Jwt(read_jwt(name, node)?),
-        _ => ImportedAuthorizer::Cognito(read_cognito(name, scheme, node)?),
+        _ => ImportedAuthorizer::Cognito(Box::new(read_cognito(name, scheme, node)?)),
     };
     Some((auth, authorizer))
 }

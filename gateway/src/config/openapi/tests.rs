@@ -109,6 +109,7 @@ fn document(change: impl FnOnce(&mut Value)) -> Value {
     let mut document = json!({
         "openapi": "3.0.1",
         "info": {"title": "t", "version": "1"},
+        "servers": [{"url": "/"}],
         "paths": {"/a": {"get": {"x-amazon-apigateway-integration": {"type": "http_proxy", "uri": "http://h/a"}}}},
     });
     change(&mut document);
@@ -119,7 +120,8 @@ fn document(change: impl FnOnce(&mut Value)) -> Value {
 fn put(document: &mut Value, pointer: &str, value: Value) {
     let mut place = document;
     for key in pointer.split('/').skip(1) {
-        place = &mut place[key.replace("~1", "/")];
+        let key = key.replace("~1", "/");
+        place = if key == "0" { &mut place.as_array_mut().unwrap()[0] } else { &mut place[key] };
     }
     *place = value;
 }

@@ -81,11 +81,11 @@ variables = { host = "users.internal" }
         (&definitions.jwt_authorizers[0].name[..], &shop.routes[1].scopes[..]),
         ("shop/oidc", &["read".to_owned()][..])
     );
-    let proxies: Vec<_> = shop.routes.iter().map(|route| match &route.integration {
+    let proxies = shop.routes.iter().map(|route| match &route.integration {
         Integration::HttpProxy(proxy) => (proxy.timeout.as_millis(), proxy.tls.server_name.as_deref().unwrap()),
         other => panic!("{other:?}"),
     });
-    assert_eq!(proxies, [(100, "all"), (3_000, "users")]);
+    assert_eq!(proxies.collect::<Vec<_>>(), [(100, "all"), (3_000, "users")]);
     assert_eq!(shop.cors.as_ref().unwrap().allow_origins, ["*"]);
     assert_eq!(definitions.files.len(), 2);
     let shown = resolved.to_string();

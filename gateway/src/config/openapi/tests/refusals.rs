@@ -4,301 +4,177 @@ use serde_json::{Value, json};
 
 use super::{super::*, document, hints, put};
 
-/// A pointer, the value to put there, and the fault that comes of it.
-type Refusal = (&'static str, Value, &'static str);
+/// The one operation's integration.
+const INTEGRATION: &str = "/paths/~1a/get/x-amazon-apigateway-integration";
 
-fn check(kind: ApiKind, refusals: Vec<Refusal>) {
-    for (pointer, value, fault) in refusals {
-        let document = document(|document| put(document, pointer, value.clone()));
-        let faults = match import(document.to_string().as_bytes(), &hints(kind)) {
-            Ok(imported) => panic!("{pointer} = {value} is taken: {imported:?}"),
-            Err(faults) => faults.iter().map(ToString::to_string).collect::<Vec<_>>(),
-        };
-        assert!(faults.iter().any(|text| text == fault), "{pointer} = {value}:\n{}\nnot\n{fault}", faults.join("\n"));
+/// Two lines each: a place and the value that is put there; the fault that comes of it.
+const OF_DOCUMENTS: &str = r##"
+/swagger = "2.0"
+    #: is an OpenAPI 2 (Swagger) document; expected OpenAPI 3; API Gateway exports it as exportType oas30
+/openapi = "4.0.0"
+    #/openapi: is "4.0.0"; expected openapi: "3.0.x" or "3.1.x"
+/x-amazon-apigateway-policy = {}
+    #/x-amazon-apigateway-policy: is a resource policy, which is not evaluated; expected none; authorizers on the operations say who may
+/x-amazon-apigateway-minimum-compression-size = 0
+    #/x-amazon-apigateway-minimum-compression-size: asks for compression, which the gateway does not do; expected none; what a server compressed passes through
+/x-amazon-apigateway-api-key-source = "AUTHORIZER"
+    #/x-amazon-apigateway-api-key-source: is "AUTHORIZER"; expected HEADER: keys are taken from x-api-key alone
+/x-amazon-apigateway-endpoint-access-mode = "STRICT"
+    #/x-amazon-apigateway-endpoint-access-mode: is "STRICT"; expected BASIC
+/x-amazon-apigateway-security-policy = "TLS_1_0"
+    #/x-amazon-apigateway-security-policy: is "TLS_1_0"; expected TLS_1_2: the gateway takes TLS 1.2 and 1.3 alike
+/x-amazon-apigateway-importexport-version = "2.0"
+    #/x-amazon-apigateway-importexport-version: is "2.0"; expected "1.0"
+/x-amazon-apigateway-whatever = 1
+    #/x-amazon-apigateway-whatever: is not supported here; expected a document's fields, as docs/openapi.md lists them
+/x-amazon-apigateway-gateway-responses = {}
+    #/x-amazon-apigateway-gateway-responses: is for REST APIs; expected kind = "rest"; HTTP APIs have fixed responses
+/servers/0/x-amazon-apigateway-endpoint-configuration/vpcEndpointIds = ["v"]
+    #/servers/0/x-amazon-apigateway-endpoint-configuration/vpcEndpointIds: asks for VPC endpoints, which only AWS has; expected none; gateway.listen says where the gateway can be reached
+/paths/~1a/trace = {}
+    #/paths/~1a/trace: is not supported here; expected operations of get, put, post, delete, options, head and patch
+/paths/~1a/servers = []
+    #/paths/~1a/servers: is not supported here; expected operations of get, put, post, delete, options, head and patch
+/paths/~1a/get = {}
+    #/paths/~1a/get: has no x-amazon-apigateway-integration; expected one: what answers it
+/paths/~1b~c/get = {}
+    #/paths/~1b~0c/get: has '~' in its path; expected letters, digits and _ - . , : { } in paths
+/paths/~1{x+}~1c/get = {}
+    #/paths/~1{x+}~1c/get: cannot be a route: its greedy parameter is not the last segment; expected a path such as /users/{id} or /files/{proxy+}
+"##;
+
+/// As above; places begin at the integration.
+const OF_INTEGRATIONS: &str = r##"
+/type = "http"
+    #/type: is http, whose requests and responses are made by mapping templates; expected http_proxy, aws_proxy or mock
+/type = "aws"
+    #/type: is aws, whose requests and responses are made by mapping templates; expected http_proxy, aws_proxy or mock
+/uri = null
+    #: has no uri; expected the server's, such as https://host/users/{id}
+/tlsConfig/insecureSkipVerification = true
+    #/tlsConfig/insecureSkipVerification: is true, which lets anybody answer in the server's place; expected false; integration.tls.ca of the [[api]] names the authorities that certificates may come from
+/connectionId = "inner"
+    #/connectionId: stands without connectionType VPC_LINK; expected connectionType: VPC_LINK beside it
+/credentials = "arn:aws:iam::1:role/x"
+    #/credentials: is not supported here; expected the fields of an http_proxy integration, as docs/openapi.md lists them
+/integrationSubtype = "SQS-SendMessage"
+    #/integrationSubtype: is not supported here; expected the fields of an http_proxy integration, as docs/openapi.md lists them
+/contentHandling = "CONVERT_TO_TEXT"
+    #/contentHandling: is not supported here; expected the fields of an http_proxy integration, as docs/openapi.md lists them
+/requestTemplates = {"a/b": "x"}
+    #/requestTemplates: are mapping templates, but a proxy's requests pass unchanged; expected none, or type mock
+/cacheKeyParameters = ["x"]
+    #/cacheKeyParameters: asks for a response cache, which there is none of; expected none
+/responses/default/responseTemplates = {"a/b": "x"}
+    #/responses/default/responseTemplates: is not supported here; expected statusCode alone: a proxy's answers pass unchanged
+/timeoutInMillis = 5
+    #/timeoutInMillis: is 5; expected from 50 to 900000
+/httpMethod = "G T"
+    #/httpMethod: is "G T"; expected a method such as "POST", or "ANY" for the client's
+/payloadFormatVersion = "2.0"
+    #/payloadFormatVersion: is "2.0"; expected 1.0
+ = {"type": "aws_proxy", "payloadFormatVersion": "2.0", "uri": "arn:aws:apigateway:r:sqs:path/1/q"}
+    #/uri: is "arn:aws:apigateway:r:sqs:path/1/q", which invokes no Lambda function; expected a function's ARN, or arn:aws:apigateway:REGION:lambda:path/2015-03-31/functions/ARN/invocations
+ = {"type": "aws_proxy", "uri": "arn:aws:lambda:r:1:function:f"}
+    #: has no payloadFormatVersion that can be; expected payloadFormatVersion: "1.0" or "2.0"
+/$ref = "other.yaml#/x"
+    #/$ref: is "other.yaml#/x", outside this document; expected a reference that begins with #/
+/$ref = "#/components/none"
+    #/$ref: is "#/components/none", where nothing stands; expected a place in this document
+ = {"$ref": "#/paths/~1a/get/x-amazon-apigateway-integration"}
+    #: is a reference that leads nowhere; expected the value itself
+"##;
+
+/// As above.
+const OF_SECURITY: &str = r##"
+/paths/~1a/get/security = [{"none": []}]
+    #/paths/~1a/get/security/0/none: is no security scheme; expected a name in components.securitySchemes
+/paths/~1a/get/security = [{}]
+    #/paths/~1a/get/security/0: asks for nothing, beside what else may be shown; expected security: [] for an open operation
+/security = [{"none": []}]
+    #/security/0/none: is no security scheme; expected a name in components.securitySchemes
+/paths/~1a/get/x-amazon-apigateway-auth/type = "X"
+    #/paths/~1a/get/x-amazon-apigateway-auth/type: is "X"; expected NONE or AWS_IAM
+"##;
+
+/// As above, in a REST API.
+const OF_REST: &str = r##"
+/security = [{"s": []}]
+    #/security: stands at the root, where API Gateway ignores it for REST APIs; expected security at each operation, or kind = "http"
+/x-amazon-apigateway-cors = {}
+    #/x-amazon-apigateway-cors: is for HTTP APIs; expected OPTIONS operations with mock integrations, or kind = "http"
+/paths/~1$default/x-amazon-apigateway-any-method = {}
+    #/paths/~1$default/x-amazon-apigateway-any-method: is the default route, which only HTTP APIs have; expected kind = "http", or "/{proxy+}"
+"##;
+
+/// A kind and a security scheme, which an operation needs with a scope; what is said of it.
+const OF_SCHEMES: &str = r##"
+HTTP {"type": "http", "scheme": "bearer"}
+    says what clients show, but not what checks it
+HTTP {"type": "apiKey", "name": "k", "in": "query"}
+    is no API key of the gateway
+HTTP {"type": "apiKey", "name": "x-api-key", "in": "header"}
+    has scopes, but no token
+HTTP {"x-amazon-apigateway-authtype": "kerberos"}
+    has the authtype "kerberos"
+HTTP {"x-amazon-apigateway-authtype": "awsSigv4"}
+    has scopes, but no token
+HTTP {"x-amazon-apigateway-authorizer": {"type": "jwt"}}
+    has no jwtConfiguration
+HTTP {"x-amazon-apigateway-authorizer": {"type": "jwt", "jwtConfiguration": {"issuer": "id"}}}
+    by which its keys cannot be found
+HTTP {"x-amazon-apigateway-authorizer": {"type": "jwt", "enforce": 1}}
+    enforce: is not supported here
+HTTP {"x-amazon-apigateway-authorizer": {"type": "request", "authorizerUri": "http://h"}}
+    invokes no Lambda function
+HTTP {"x-amazon-apigateway-authorizer": {"type": "token"}}
+    is "token", which REST APIs have
+REST {"x-amazon-apigateway-authorizer": {"type": "jwt"}}
+    is jwt, which HTTP APIs have
+REST {"x-amazon-apigateway-authorizer": {"type": "cognito_user_pools", "providerARNs": ["x"]}}
+    a user pool's ARN
+"##;
+
+fn pairs(table: &str) -> impl Iterator<Item = (&str, &str)> {
+    let lines: Vec<_> = table.trim().lines().map(str::trim).collect();
+    assert_eq!(lines.len() % 2, 0);
+    (0..lines.len() / 2).map(move |index| (lines[2 * index], lines[2 * index + 1]))
+}
+
+fn faults(document: &Value, kind: ApiKind) -> Vec<String> {
+    let faults = import(document.to_string().as_bytes(), &hints(kind)).map(|taken| format!("{taken:?}")).unwrap_err();
+    faults.iter().map(ToString::to_string).collect()
+}
+
+fn check(table: &str, place: &str, kind: ApiKind) {
+    for (change, fault) in pairs(table) {
+        let (pointer, value) = change.split_once("= ").unwrap();
+        let pointer = format!("{place}{}", pointer.trim());
+        let document = document(|document| put(document, &pointer, serde_json::from_str(value).unwrap()));
+        let (fault, faults) = (fault.replacen('#', &format!("#{place}"), 1), faults(&document, kind));
+        assert!(faults.contains(&fault), "{change}:\n{}\nnot\n{fault}", faults.join("\n"));
     }
 }
 
 #[test]
 fn what_is_not_supported_is_refused_by_its_name_and_place() {
-    const I: &str = "/paths/~1a/get/x-amazon-apigateway-integration";
-    let at = |rest: &str| -> &'static str { format!("{I}{rest}").leak() };
-    let fault = |place: &str, rest: &str| -> &'static str { format!("#{I}{place}: {rest}").leak() };
-    check(
-        ApiKind::Http,
-        vec![
-            (
-                "/swagger",
-                json!("2.0"),
-                "#: is an OpenAPI 2 (Swagger) document; expected OpenAPI 3; API Gateway exports it as exportType oas30",
-            ),
-            ("/openapi", json!("4.0.0"), "#/openapi: is \"4.0.0\"; expected openapi: \"3.0.x\" or \"3.1.x\""),
-            (
-                "/x-amazon-apigateway-policy",
-                json!({}),
-                "#/x-amazon-apigateway-policy: is a resource policy, which is not evaluated; expected none; authorizers on the operations say who may",
-            ),
-            (
-                "/x-amazon-apigateway-minimum-compression-size",
-                json!(0),
-                "#/x-amazon-apigateway-minimum-compression-size: asks for compression, which the gateway does not do; expected none; what a server compressed passes through",
-            ),
-            (
-                "/x-amazon-apigateway-api-key-source",
-                json!("AUTHORIZER"),
-                "#/x-amazon-apigateway-api-key-source: is \"AUTHORIZER\"; expected HEADER: keys are taken from x-api-key alone",
-            ),
-            (
-                "/x-amazon-apigateway-endpoint-access-mode",
-                json!("STRICT"),
-                "#/x-amazon-apigateway-endpoint-access-mode: is \"STRICT\"; expected BASIC",
-            ),
-            (
-                "/x-amazon-apigateway-security-policy",
-                json!("TLS_1_0"),
-                "#/x-amazon-apigateway-security-policy: is \"TLS_1_0\"; expected TLS_1_2: the gateway takes TLS 1.2 and 1.3 alike",
-            ),
-            (
-                "/x-amazon-apigateway-importexport-version",
-                json!("2.0"),
-                "#/x-amazon-apigateway-importexport-version: is \"2.0\"; expected \"1.0\"",
-            ),
-            (
-                "/x-amazon-apigateway-whatever",
-                json!(1),
-                "#/x-amazon-apigateway-whatever: is not supported here; expected a document's fields, as docs/openapi.md lists them",
-            ),
-            (
-                "/paths/~1a/trace",
-                json!({}),
-                "#/paths/~1a/trace: is not supported here; expected operations of get, put, post, delete, options, head and patch",
-            ),
-            (
-                "/paths/~1a/servers",
-                json!([]),
-                "#/paths/~1a/servers: is not supported here; expected operations of get, put, post, delete, options, head and patch",
-            ),
-            (
-                "/paths/~1a/get",
-                json!({}),
-                "#/paths/~1a/get: has no x-amazon-apigateway-integration; expected one: what answers it",
-            ),
-            (
-                "/paths/~1b~c/get",
-                json!({}),
-                "#/paths/~1b~0c/get: has '~' in its path; expected letters, digits and _ - . , : { } in paths",
-            ),
-            (
-                "/paths/~1{x+}~1c/get",
-                json!({}),
-                "#/paths/~1{x+}~1c/get: cannot be a route: its greedy parameter is not the last segment; expected a path such as /users/{id} or /files/{proxy+}",
-            ),
-            (
-                at("/type"),
-                json!("http"),
-                fault(
-                    "/type",
-                    "is http, whose requests and responses are made by mapping templates; expected http_proxy, aws_proxy or mock",
-                ),
-            ),
-            (
-                at("/type"),
-                json!("aws"),
-                fault(
-                    "/type",
-                    "is aws, whose requests and responses are made by mapping templates; expected http_proxy, aws_proxy or mock",
-                ),
-            ),
-            (at("/uri"), json!(null), fault("", "has no uri; expected the server's, such as https://host/users/{id}")),
-            (
-                at("/tlsConfig/insecureSkipVerification"),
-                json!(true),
-                fault(
-                    "/tlsConfig/insecureSkipVerification",
-                    "is true, which lets anybody answer in the server's place; expected false; integration.tls.ca of the [[api]] names the authorities that certificates may come from",
-                ),
-            ),
-            (
-                at("/connectionId"),
-                json!("inner"),
-                fault(
-                    "/connectionId",
-                    "stands without connectionType VPC_LINK; expected connectionType: VPC_LINK beside it",
-                ),
-            ),
-            (
-                at("/credentials"),
-                json!("arn:aws:iam::1:role/x"),
-                fault(
-                    "/credentials",
-                    "is not supported here; expected the fields of an http_proxy integration, as docs/openapi.md lists them",
-                ),
-            ),
-            (
-                at("/integrationSubtype"),
-                json!("SQS-SendMessage"),
-                fault(
-                    "/integrationSubtype",
-                    "is not supported here; expected the fields of an http_proxy integration, as docs/openapi.md lists them",
-                ),
-            ),
-            (
-                at("/contentHandling"),
-                json!("CONVERT_TO_TEXT"),
-                fault(
-                    "/contentHandling",
-                    "is not supported here; expected the fields of an http_proxy integration, as docs/openapi.md lists them",
-                ),
-            ),
-            (
-                at("/requestTemplates"),
-                json!({"a/b": "x"}),
-                fault(
-                    "/requestTemplates",
-                    "are mapping templates, but a proxy's requests pass unchanged; expected none, or type mock",
-                ),
-            ),
-            (
-                at("/cacheKeyParameters"),
-                json!(["x"]),
-                fault("/cacheKeyParameters", "asks for a response cache, which there is none of; expected none"),
-            ),
-            (
-                at("/responses/default/responseTemplates"),
-                json!({"a/b": "x"}),
-                fault(
-                    "/responses/default/responseTemplates",
-                    "is not supported here; expected statusCode alone: a proxy's answers pass unchanged",
-                ),
-            ),
-            (at("/timeoutInMillis"), json!(5), fault("/timeoutInMillis", "is 5; expected from 50 to 900000")),
-            (
-                at("/httpMethod"),
-                json!("G T"),
-                fault("/httpMethod", "is \"G T\"; expected a method such as \"POST\", or \"ANY\" for the client's"),
-            ),
-            (
-                at(""),
-                json!({"type": "aws_proxy", "payloadFormatVersion": "2.0", "uri": "arn:aws:apigateway:us-east-1:sqs:path/1/q"}),
-                fault(
-                    "/uri",
-                    "is \"arn:aws:apigateway:us-east-1:sqs:path/1/q\", which invokes no Lambda function; expected a function's ARN, or arn:aws:apigateway:REGION:lambda:path/2015-03-31/functions/ARN/invocations",
-                ),
-            ),
-            (
-                at("/$ref"),
-                json!("other.yaml#/x"),
-                fault("/$ref", "is \"other.yaml#/x\", outside this document; expected a reference that begins with #/"),
-            ),
-            (
-                at("/$ref"),
-                json!("#/components/x-amazon-apigateway-integrations/none"),
-                fault(
-                    "/$ref",
-                    "is \"#/components/x-amazon-apigateway-integrations/none\", where nothing stands; expected a place in this document",
-                ),
-            ),
-            (
-                at(""),
-                json!({"$ref": format!("#{I}")}),
-                fault("", "is a reference that leads nowhere; expected the value itself"),
-            ),
-            (
-                "/servers",
-                json!([{"url": "/", "x-amazon-apigateway-endpoint-configuration": {"vpcEndpointIds": ["v"]}}]),
-                "#/servers/0/x-amazon-apigateway-endpoint-configuration/vpcEndpointIds: asks for VPC endpoints, which only AWS has; expected none; gateway.listen says where the gateway can be reached",
-            ),
-        ],
-    );
+    check(OF_DOCUMENTS, "", ApiKind::Http);
+    check(OF_INTEGRATIONS, INTEGRATION, ApiKind::Http);
+    check(OF_REST, "", ApiKind::Rest);
 }
 
 #[test]
 fn an_operation_is_never_more_open_than_its_document_says() {
-    const OPERATION: &str = "/paths/~1a/get/security";
-    let scheme_fault = |scheme: Value, fault: &str, kind| {
+    check(OF_SECURITY, "", ApiKind::Http);
+    for (scheme, fault) in pairs(OF_SCHEMES) {
+        let (kind, scheme) = scheme.split_once(' ').unwrap();
         let document = document(|document| {
-            put(document, OPERATION, json!([{"s": ["scope"]}]));
-            put(document, "/components/securitySchemes/s", scheme);
+            put(document, "/paths/~1a/get/security", json!([{"s": ["scope"]}]));
+            put(document, "/components/securitySchemes/s", serde_json::from_str(scheme).unwrap());
         });
-        let faults = import(document.to_string().as_bytes(), &hints(kind)).unwrap_err();
-        let faults: Vec<_> = faults.iter().map(ToString::to_string).collect();
+        let faults = faults(&document, if kind == "REST" { ApiKind::Rest } else { ApiKind::Http });
         assert!(faults.iter().any(|text| text.contains(fault)), "{}\nnot\n{fault}", faults.join("\n"));
-    };
-    let http = ApiKind::Http;
-    scheme_fault(json!({"type": "http", "scheme": "bearer"}), "says what clients show, but not what checks it", http);
-    scheme_fault(json!({"type": "apiKey", "name": "k", "in": "query"}), "is no API key of the gateway", http);
-    scheme_fault(json!({"type": "apiKey", "name": "x-api-key", "in": "header"}), "has scopes, but no token", http);
-    scheme_fault(
-        json!({"type": "apiKey", "x-amazon-apigateway-authtype": "kerberos"}),
-        "has the authtype \"kerberos\"",
-        http,
-    );
-    let authorizer = |authorizer| json!({"type": "oauth2", "x-amazon-apigateway-authorizer": authorizer});
-    scheme_fault(authorizer(json!({"type": "jwt"})), "has no jwtConfiguration", http);
-    scheme_fault(authorizer(json!({"type": "jwt"})), "is jwt, which HTTP APIs have", ApiKind::Rest);
-    let configuration = json!({"issuer": "id", "audience": []});
-    scheme_fault(
-        authorizer(json!({"type": "jwt", "jwtConfiguration": configuration})),
-        "by which its keys cannot be found",
-        http,
-    );
-    scheme_fault(
-        authorizer(json!({"type": "request", "authorizerUri": "http://h"})),
-        "invokes no Lambda function",
-        http,
-    );
-    scheme_fault(
-        authorizer(json!({"type": "cognito_user_pools", "providerARNs": ["x"]})),
-        "a user pool's ARN",
-        ApiKind::Rest,
-    );
-    scheme_fault(authorizer(json!({"type": "jwt", "enforce": 1})), "enforce: is not supported here", http);
-    let iam = json!({"type": "apiKey", "x-amazon-apigateway-authtype": "awsSigv4"});
-    scheme_fault(iam, "has scopes, but no token", http);
-    check(
-        http,
-        vec![
-            (
-                OPERATION,
-                json!([{"none": []}]),
-                "#/paths/~1a/get/security/0/none: is no security scheme; expected a name in components.securitySchemes",
-            ),
-            (
-                OPERATION,
-                json!([{}]),
-                "#/paths/~1a/get/security/0: asks for nothing, beside what else may be shown; expected security: [] for an open operation",
-            ),
-            (
-                "/security",
-                json!([{"none": []}]),
-                "#/security/0/none: is no security scheme; expected a name in components.securitySchemes",
-            ),
-            (
-                "/paths/~1a/get/x-amazon-apigateway-auth/type",
-                json!("X"),
-                "#/paths/~1a/get/x-amazon-apigateway-auth/type: is \"X\"; expected NONE or AWS_IAM",
-            ),
-        ],
-    );
-    check(
-        ApiKind::Rest,
-        vec![
-            (
-                "/security",
-                json!([{"s": []}]),
-                "#/security: stands at the root, where API Gateway ignores it for REST APIs; expected security at each operation, or kind = \"http\"",
-            ),
-            (
-                "/x-amazon-apigateway-cors",
-                json!({}),
-                "#/x-amazon-apigateway-cors: is for HTTP APIs; expected OPTIONS operations with mock integrations, or kind = \"http\"",
-            ),
-            (
-                "/paths/~1$default/x-amazon-apigateway-any-method",
-                json!({}),
-                "#/paths/~1$default/x-amazon-apigateway-any-method: is the default route, which only HTTP APIs have; expected kind = \"http\", or \"/{proxy+}\"",
-            ),
-        ],
-    );
+    }
 }
 
 #[test]
