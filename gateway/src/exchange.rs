@@ -231,9 +231,12 @@ impl Exchange {
         if let Some(other) = self.trace.other_trace() {
             self.record.attributes.insert(keys::XRAY_TRACE_ID.to_owned(), xray::root(other));
         }
-        match self.facts.place.api() {
+        let tells_principal = match self.facts.place.api() {
             Some(api) => self.facts.keep_back(&api.privacy, &mut self.record),
             None => self.facts.keep_back(&self.shared.serving.borrow().privacy, &mut self.record),
+        };
+        if !tells_principal {
+            self.facts.forget_principal(self.record.principal.as_ref());
         }
         let spans = if is_kept { self.spans() } else { Vec::new() };
         self.shared.stats.end(self.record.outcome);

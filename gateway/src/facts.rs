@@ -52,11 +52,24 @@ impl Facts {
         parameters.into_iter().find_map(|(own, value)| (own == name).then(|| value.to_owned()))
     }
 
-    /// Makes the record say of the client what it may.
-    pub(crate) fn keep_back(&self, privacy: &Privacy, record: &mut AccessRecord) {
+    /// Makes the record say of the client what it may; whether that is who asked, as it is.
+    pub(crate) fn keep_back(&self, privacy: &Privacy, record: &mut AccessRecord) -> bool {
         let text = (self.address == self.client.peer.ip()).then(|| self.client.peer_text());
         record.client_address = privacy.shown(self.address, text);
         privacy.apply(record, self.query.as_deref());
+        privacy.tells_principal()
+    }
+
+    /// Forgets of who asked what no access log may say: all but what the record says.
+    pub(crate) fn forget_principal(&mut self, told: Option<&String>) {
+        if self.caller.take().is_some() {
+            // What the client was told may name the signer.
+            self.error.iter_mut().for_each(|error| error.message = None);
+        }
+        if let Some(authorizer) = &mut self.authorizer {
+            authorizer.principal_id = told.cloned();
+            authorizer.claims = None;
+        }
     }
 }
 
