@@ -150,7 +150,7 @@ impl<'t> YamlReader<'t> {
         self.nodes = self.nodes.saturating_add(nodes);
         self.text = self.text.saturating_add(text);
         if self.nodes > MOST_NODES || self.text > MOST_TEXT {
-            return Err("it is too large once its aliases are written out".to_owned());
+            return Err("it has too many values, those that its aliases stand for among them".to_owned());
         }
         Ok(())
     }
@@ -310,7 +310,7 @@ mod tests {
             let last = format!("*a{}", level - 1);
             bomb += &format!("a{level}: &a{level} [{}]\n", [&last[..]; 10].join(", "));
         }
-        assert!(read(&bomb).unwrap_err().contains("too large once its aliases"));
+        assert!(read(&bomb).unwrap_err().contains("too many values"));
         for deep in ["[".repeat(200), "- ".repeat(100_000), "{\"a\":".repeat(10_000), "a: [".repeat(10_000)] {
             assert!(read(&deep).is_err());
         }
