@@ -10,6 +10,7 @@ mod keys_file;
 pub(crate) mod lambda;
 pub(crate) mod logs;
 pub(crate) mod mapping;
+pub(crate) mod openapi;
 pub(crate) mod plans;
 mod privacy;
 mod responses;

@@ -41,6 +41,8 @@ mod upstream;
 
 #[doc(hidden)]
 pub use auth::jwt::fuzzing as fuzzing_of_tokens;
+#[doc(hidden)]
+pub use config::openapi::fuzzing as fuzzing_of_documents;
 pub use config::{Config, OTHER_SECTIONS};
 pub use run::{Gateway, RunError, StartError};
 pub use serving::ServingError;

@@ -8,7 +8,9 @@ use super::{
     definitions::{ApiDefinition, ApiKind, Auth, Cors, Privacy, RouteDefinition, StageDefinition, UnknownRoute},
     integration::Integration,
     lambda::{FunctionDefaults, PayloadVersion},
-    limit, logs, privacy, responses,
+    limit, logs,
+    openapi::{self, Brought},
+    privacy, responses,
     traces::read_traces,
 };
 use crate::route::{EXPECTED, RouteKey, Segment};
@@ -28,17 +30,19 @@ pub(super) struct Known {
     pub functions: FunctionDefaults,
     /// Whether there is a file of credentials for signatures.
     pub has_credentials: bool,
+    /// `[[service]]`.
+    pub services: Vec<String>,
     /// What is recorded of those who ask, unless the API says otherwise.
     pub privacy: Privacy,
     /// How long an integration may take, unless its route says otherwise.
     pub timeout: Duration,
 }
 
-/// Reads an API.
-pub(super) fn read_api(section: &Section, known: &Known) -> Option<ApiDefinition> {
+/// Reads an API, and what its OpenAPI document brings along.
+pub(super) fn read_api(section: &Section, known: &Known, brought: &mut Brought) -> Option<ApiDefinition> {
     let name = section.required::<String>("name");
     let kind = read_kind(section);
-    let base = read_base(section, name.as_deref().unwrap_or_default());
+    let mut base = read_base(section, name.as_deref().unwrap_or_default());
     let stages = read_stages(section, kind);
     let mut routes: Vec<RouteDefinition> = Vec::new();
     for section in section.sections("route") {
@@ -53,16 +57,33 @@ pub(super) fn read_api(section: &Section, known: &Known) -> Option<ApiDefinition
         check_lambda(&section, kind, &route, known);
         routes.push(route);
     }
+    let mut responses = responses::read(section, kind);
+    let mut cors = read_cors(&section.section("cors"), kind);
+    let mut binary_media_types = section.value("binary_media_types", Vec::new());
+    let name_or_empty = name.as_deref().unwrap_or_default();
+    if let Some(document) = openapi::read_document(section, name_or_empty, kind, known, &stages, brought) {
+        if !routes.is_empty() {
+            section.fault("route", "stands beside openapi, whose document has the routes", "one of the two");
+        }
+        if cors.is_some() && document.cors.is_some() {
+            section.fault("cors", "stands beside that of the OpenAPI document", "one of the two");
+        }
+        routes = document.routes;
+        cors = cors.or(document.cors);
+        if !responses.is_empty() && !document.responses.is_empty() {
+            section.fault("gateway_response", "stands beside those of the OpenAPI document", "one of the two");
+        }
+        responses.extend(document.responses);
+        binary_media_types.extend(document.binary_media_types);
+        base = base.filter(|_| !document.disables_default_endpoint);
+    }
     routes.sort_by(|a, b| a.key.precedence(&b.key));
     let unknown_route = read_unknown_route(section, kind);
-    let cors = read_cors(&section.section("cors"), kind);
     let id = section.optional("id").or_else(|| name.clone());
     let privacy = section.section("privacy");
     let privacy = if privacy.is_present() { privacy::read(&privacy) } else { known.privacy.clone() };
     let traces = read_traces(&section.section("traces"));
-    let responses = responses::read(section, kind);
     let access_log = logs::read(&section.section("access_log"), kind);
-    let binary_media_types = section.value("binary_media_types", Vec::new());
     Some(ApiDefinition {
         name: name?,
         id: id?,

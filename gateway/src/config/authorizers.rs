@@ -229,7 +229,7 @@ fn identity_source(section: &Section) -> Vec<IdentitySource> {
 }
 
 /// Whether a text is the URL of a host.
-fn is_url(text: &str) -> bool {
+pub(crate) fn is_url(text: &str) -> bool {
     let has_host = |uri: Uri| uri.host().is_some_and(|host| !host.is_empty());
     (text.starts_with("https://") || text.starts_with("http://")) && text.parse().is_ok_and(has_host)
 }

@@ -22,6 +22,7 @@ use super::{
     integration::Integration,
     lambda::{FunctionDefaults, LambdaAuthorizerDefinition},
     logs::AccessLogDefinition,
+    openapi::Brought,
     plans::{Plans, ServedStage},
     privacy,
 };
@@ -58,17 +59,22 @@ pub struct Definitions {
 
 impl Definitions {
     pub(super) fn read(document: &Document, gateway: &Section, data: &Path) -> Self {
-        let jwt_authorizers: Vec<_> = document.sections("jwt_authorizer").iter().filter_map(read_jwt).collect();
+        for file in document.top().value("api_files", Vec::<PathBuf>::new()) {
+            document.include(&file);
+        }
+        let mut jwt_authorizers: Vec<_> = document.sections("jwt_authorizer").iter().filter_map(read_jwt).collect();
         let cognito = document.sections("cognito_authorizer");
-        let cognito_authorizers: Vec<_> = cognito.iter().filter_map(read_cognito).collect();
+        let mut cognito_authorizers: Vec<_> = cognito.iter().filter_map(read_cognito).collect();
         let credentials: Option<PathBuf> = gateway.optional("iam_credentials_file");
         let region = gateway.value("region", "us-east-1".to_owned());
         let functions = FunctionDefaults { region: region.clone(), has_credentials: credentials.is_some() };
         let lambda = document.sections("lambda_authorizer");
         let lambda = lambda.iter().filter_map(|section| LambdaAuthorizerDefinition::read(section, &functions));
-        let lambda_authorizers: Vec<_> = lambda.collect();
+        let mut lambda_authorizers: Vec<_> = lambda.collect();
         let privacy = privacy::read(&gateway.section("privacy"));
+        let services: Vec<_> = document.sections("service").iter().filter_map(read_service).collect();
         let known = Known {
+            services: services.iter().map(|service| service.name.clone()).collect(),
             privacy: privacy.clone(),
             jwt: jwt_authorizers.iter().map(|authorizer| authorizer.name.clone()).collect(),
             cognito: cognito_authorizers.iter().map(|authorizer| authorizer.name.clone()).collect(),
@@ -82,9 +88,9 @@ impl Definitions {
             has_credentials: credentials.is_some(),
             timeout: gateway.value("integration_timeout", Duration::from_secs(29)),
         };
-        let (mut seen, mut apis) = (BTreeSet::new(), Vec::new());
+        let (mut seen, mut apis, mut brought) = (BTreeSet::new(), Vec::new(), Brought::default());
         for section in document.sections("api") {
-            let Some(api) = read_api(&section, &known) else { continue };
+            let Some(api) = read_api(&section, &known, &mut brought) else { continue };
             let path = api.base.as_ref().map(|base| format!("path /{}", base.join("/")));
             let names = [Some(format!("name {:?}", api.name)), Some(format!("id {:?}", api.id)), path];
             for name in names.into_iter().flatten().filter(|name| !seen.insert(name.clone())) {
@@ -97,9 +103,12 @@ impl Definitions {
             apis.push(api);
         }
         let plans = Plans::read(document, gateway, &served(&apis), data);
-        let files = plans.keys_file.iter().chain(&credentials).cloned().collect();
+        jwt_authorizers.append(&mut brought.jwt);
+        cognito_authorizers.append(&mut brought.cognito);
+        lambda_authorizers.append(&mut brought.lambda);
+        let own = plans.keys_file.iter().chain(&credentials).cloned();
+        let files = own.chain(brought.files).chain(document.included()).collect();
         let domains = document.sections("domain").iter().filter_map(|section| read_domain(section, &apis)).collect();
-        let services = document.sections("service").iter().filter_map(read_service).collect();
         Self {
             account_id: gateway.value("account_id", "000000000000".to_owned()),
             region,

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// How long an authorizer's function may take, and the longest that it may be given; API Gateway's limit.
-const AUTHORIZER_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const AUTHORIZER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The longest time that an authorizer's answer may be kept; API Gateway's limit.
 const MOST_TTL: Duration = Duration::from_hours(1);

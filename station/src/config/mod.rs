@@ -32,10 +32,11 @@ pub use setting::{ByteSize, OneOrMany, Secret, Setting};
 /// Prefix of environment variables that override a key.
 pub const ENVIRONMENT_PREFIX: &str = "WEIR_";
 
-/// Top-level sections that the gateway alone reads.
-pub const GATEWAY_SECTIONS: [&str; 9] = [
+/// Top-level sections and keys that the gateway alone reads.
+pub const GATEWAY_SECTIONS: [&str; 10] = [
     "gateway",
     "api",
+    "api_files",
     "api_key",
     "cognito_authorizer",
     "domain",
@@ -58,10 +59,23 @@ pub struct Document {
 #[derive(Debug, Default)]
 struct State {
     environment: Vec<(String, String)>,
+    /// Where the file is, by which it names other files.
+    directory: PathBuf,
     faults: RefCell<Vec<Fault>>,
     keys: RefCell<Vec<ResolvedKey>>,
     /// Tables that somebody asked for, so that their unread keys can be told from whole sections of other stations.
     opened: RefCell<BTreeSet<String>>,
+    /// Files that the document includes.
+    included: RefCell<Vec<Included>>,
+}
+
+/// A file that a document includes.
+#[derive(Debug)]
+struct Included {
+    file: PathBuf,
+    /// What stands before the paths of its keys: `apis/shop.toml: `.
+    prefix: String,
+    root: Table,
 }
 
 impl Document {
@@ -84,7 +98,9 @@ impl Document {
         let text = fs::read_to_string(path).map_err(|error| {
             Faults::one(path.display(), format!("cannot be read: {error}"), "a readable file, named by --config")
         })?;
-        Self::parse(&format!("{text}\n{more}"), Self::environment()).map_err(|faults| faults.within(path))
+        let directory = path.parent().unwrap_or(Path::new("")).to_owned();
+        let root = table(&format!("{text}\n{more}")).map_err(|faults| faults.within(path))?;
+        Ok(Self::new(root, Self::environment(), directory))
     }
 
     /// The variables of this process that stand for keys.
@@ -98,11 +114,40 @@ impl Document {
     /// # Errors
     /// When the text is no TOML.
     pub fn parse(text: &str, environment: Vec<(String, String)>) -> Result<Self, Faults> {
-        let root: Table = toml::from_str(text).map_err(|error| {
-            let line = error.span().map_or(1, |span| text[..span.start].lines().count().max(1));
-            Faults::one(format!("line {line}"), error.message(), "TOML, as in weir.example.toml")
-        })?;
-        Ok(Self { root, path: None, state: Rc::new(State { environment, ..State::default() }) })
+        Ok(Self::new(table(text)?, environment, PathBuf::new()))
+    }
+
+    fn new(root: Table, environment: Vec<(String, String)>, directory: PathBuf) -> Self {
+        Self { root, path: None, state: Rc::new(State { environment, directory, ..State::default() }) }
+    }
+
+    /// Takes the arrays of tables of another file beside its own ones; the file's name is relative to the directory of
+    /// this one. Faults in it are noted under its name.
+    pub fn include(&self, file: &Path) {
+        let path = self.state.directory.join(file);
+        let mut included = self.state.included.borrow_mut();
+        let note = |fault: Fault| self.state.faults.borrow_mut().push(fault);
+        let shown = file.display().to_string();
+        if included.iter().any(|other| other.file == path) {
+            let (problem, expected) = ("is included twice".to_owned(), "each file once".to_owned());
+            return note(Fault { path: shown, problem, expected });
+        }
+        let root = match fs::read_to_string(&path) {
+            Ok(text) => table(&text).map_err(|faults| faults.within(file).iter().cloned().for_each(note)),
+            Err(error) => {
+                let (problem, expected) = (format!("cannot be read: {error}"), "a readable TOML file".to_owned());
+                note(Fault { path: shown, problem, expected });
+                Err(())
+            }
+        };
+        let prefix = format!("{}: ", file.display());
+        included.push(Included { file: path, prefix, root: root.unwrap_or_default() });
+    }
+
+    /// The files that it includes.
+    #[must_use]
+    pub fn included(&self) -> Vec<PathBuf> {
+        self.state.included.borrow().iter().map(|included| included.file.clone()).collect()
     }
 
     /// The file that all of it was read from, so that it can be read again; none when something came from elsewhere.
@@ -123,10 +168,15 @@ impl Document {
         self.top().section(name)
     }
 
-    /// The array of tables of this name (`[[api]]`); absent ones read as empty.
+    /// The array of tables of this name (`[[api]]`), those of included files after its own ones; absent ones read as
+    /// empty.
     #[must_use]
     pub fn sections(&self, name: &str) -> Vec<Section> {
-        self.top().sections(name)
+        let mut sections = self.top().sections(name);
+        for Included { prefix, root, .. } in self.state.included.borrow().iter() {
+            sections.extend(Section::new(prefix.clone(), Some(root.clone()), Rc::clone(&self.state)).sections(name));
+        }
+        sections
     }
 
     /// Ends the reading: every key as it was resolved, or every fault.
@@ -143,6 +193,9 @@ impl Document {
             keys.iter().map(|key| key.path.as_str()).chain(opened.iter().map(String::as_str)).collect();
         let mut unread = Vec::new();
         find_unread("", &self.root, &read, &mut unread);
+        for Included { prefix, root, .. } in self.state.included.take() {
+            find_unread(&prefix, &root, &read, &mut unread);
+        }
         unread.retain(|path| !others.iter().any(|other| path.split(['.', '[']).next() == Some(other)));
         faults.extend(unread.into_iter().map(|path| Fault::unknown_key(&path, &read)));
         for (name, _) in &self.state.environment {
@@ -154,6 +207,14 @@ impl Document {
         }
         if faults.is_empty() { Ok(Resolved { keys }) } else { Err(Faults::from(faults)) }
     }
+}
+
+/// The tables of a text.
+fn table(text: &str) -> Result<Table, Faults> {
+    toml::from_str(text).map_err(|error| {
+        let line = error.span().map_or(1, |span| text[..span.start].lines().count().max(1));
+        Faults::one(format!("line {line}"), error.message(), "TOML, as in weir.example.toml")
+    })
 }
 
 /// `WEIR_GATEWAY__LISTEN` → `gateway.listen`.
@@ -183,5 +244,8 @@ fn find_unread(path: &str, table: &Table, read: &BTreeSet<&str>, unread: &mut Ve
 }
 
 fn join(path: &str, key: &str) -> String {
+    if path.ends_with(": ") {
+        return format!("{path}{key}");
+    }
     if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
 }

@@ -1,6 +1,10 @@
 //! One table of the configuration, read key by key.
 
-use std::{collections::BTreeMap, rc::Rc};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    rc::Rc,
+};
 
 use toml::{Table, Value};
 
@@ -93,6 +97,12 @@ impl Section {
         let inner = self.section(key);
         let keys = inner.table.iter().flat_map(Table::keys);
         keys.filter_map(|key| Some((key.clone(), inner.optional::<String>(key)?))).collect()
+    }
+
+    /// Where a file is that the configuration names: relative to the directory of the configuration's own file.
+    #[must_use]
+    pub fn file(&self, name: &Path) -> PathBuf {
+        self.state.directory.join(name)
     }
 
     /// The array of tables of this name; absent ones read as empty.
