@@ -56,14 +56,12 @@ const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 /// A collector that takes longer to answer is slow: what it has not acknowledged goes to the spool.
 const SLOW: Duration = Duration::from_secs(1);
 
-/// What is sent: a signal's records, their encoding, where they go, and how they are counted.
+/// What is sent: a signal's records, where they go, and how they are counted.
 pub(crate) trait Exported: Sized + Send + 'static {
     /// The signal's name.
     const SIGNAL: &'static str;
     /// The method of the collector's service.
     const METHOD: &'static str;
-    /// Appends the record's protobuf, as one of a message's.
-    fn encode(&self, to: &mut Vec<u8>);
     /// The same message, with these marks on its source.
     fn mark(message: &Bytes, marks: &[KeyValue]) -> Bytes;
     /// The counters of the signal.
@@ -73,10 +71,6 @@ pub(crate) trait Exported: Sized + Send + 'static {
 impl Exported for AccessRecord {
     const SIGNAL: &'static str = "logs";
     const METHOD: &'static str = "/opentelemetry.proto.collector.logs.v1.LogsService/Export";
-
-    fn encode(&self, to: &mut Vec<u8>) {
-        otlp::encode_log_record(to, self);
-    }
 
     fn mark(message: &Bytes, marks: &[KeyValue]) -> Bytes {
         // Bytes that are no message are the collector's to refuse.
@@ -93,10 +87,6 @@ impl Exported for AccessRecord {
 impl Exported for Span {
     const SIGNAL: &'static str = "traces";
     const METHOD: &'static str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
-
-    fn encode(&self, to: &mut Vec<u8>) {
-        otlp::encode_span(to, self);
-    }
 
     fn mark(message: &Bytes, marks: &[KeyValue]) -> Bytes {
         // Bytes that are no message are the collector's to refuse.

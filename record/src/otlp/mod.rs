@@ -76,7 +76,7 @@ pub fn encode_logs(source: &Source, records: &[AccessRecord]) -> Vec<u8> {
 #[must_use]
 pub fn encode_traces(source: &Source, spans: &[Span]) -> Vec<u8> {
     let mut encoded = Vec::new();
-    spans.iter().for_each(|span| encode::span(&mut encoded, span));
+    spans.iter().for_each(|span| encode::span(&mut encoded, &span.into()));
     message(source, &encoded)
 }
 

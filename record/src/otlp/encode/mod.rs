@@ -8,13 +8,11 @@
 pub(super) mod oracle;
 mod writer;
 
-use std::collections::BTreeMap;
-
 use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value::Value};
 use writer::{Writer, field_bytes, known};
 
 use super::value::{attribute, integer_attribute};
-use crate::{AccessRecord, CacheStatus, Source, Span, SpanKind, SpanStatus, Told, keys};
+use crate::{AccessRecord, CacheStatus, Source, SpanKind, SpanStatus, SpanView, Told, keys};
 
 /// Name of the instrumentation scope that our own telemetry bears.
 pub(super) const SCOPE: &str = "weir";
@@ -164,7 +162,7 @@ impl<const FIELD: u32> Attributes<'_, '_, FIELD> {
         }
     }
 
-    fn others(&mut self, attributes: &BTreeMap<String, String>) {
+    fn others<'a>(&mut self, attributes: impl Iterator<Item = (&'a str, &'a str)>) {
         for (key, value) in attributes {
             self.0.text_attribute(FIELD, key, value);
         }
@@ -219,17 +217,17 @@ fn log_attributes(to: &mut Attributes<'_, '_, { field::log::ATTRIBUTES }>, recor
     to.optional_truth(keys::CANARY, record.canary.then_some(true));
     to.optional_truth(keys::TRACE_KEPT, record.trace_kept);
     to.optional_text(known!(keys::ERROR_MESSAGE), record.error_message.as_deref());
-    to.others(&record.attributes);
+    to.others(record.attributes.iter().map(|(key, value)| (key.as_str(), value.as_str())));
 }
 
 /// Writes a span behind what is there, as one of a message's spans.
-pub fn span(to: &mut Vec<u8>, span: &Span) {
+pub fn span(to: &mut Vec<u8>, span: &SpanView<'_>) {
     to.reserve(1_024);
     let mut to = Writer(to);
     let begin = to.begin_unknown(field::RECORDS);
     to.bytes(field::span::TRACE_ID, span.trace_id.as_bytes());
     to.bytes(field::span::SPAN_ID, span.span_id.as_bytes());
-    to.text(field::span::TRACE_STATE, span.trace_state.as_deref().unwrap_or_default());
+    to.text(field::span::TRACE_STATE, span.trace_state.unwrap_or_default());
     if let Some(parent) = span.parent_span_id {
         to.bytes(field::span::PARENT, parent.as_bytes());
     }
@@ -239,10 +237,10 @@ pub fn span(to: &mut Vec<u8>, span: &Span) {
     to.fixed64(field::span::START, start);
     to.fixed64(field::span::END, start.saturating_add(span.duration_us.saturating_mul(1_000)));
     let mut attributes = Attributes::<{ field::span::ATTRIBUTES }>(&mut to);
-    attributes.optional_text(known!(keys::API), span.api.as_deref());
-    attributes.optional_text(known!(keys::STAGE), span.stage.as_deref());
-    attributes.others(&span.attributes);
-    let message = span.status_message.as_deref().unwrap_or_default();
+    attributes.optional_text(known!(keys::API), span.api);
+    attributes.optional_text(known!(keys::STAGE), span.stage);
+    attributes.others(span.attributes.iter().map(|(key, value)| (*key, &**value)));
+    let message = span.status_message.unwrap_or_default();
     let status = to.begin_unknown(field::span::STATUS);
     to.text(field::span::STATUS_MESSAGE, message);
     to.varint(field::span::STATUS_CODE, wire_status(span.status));
