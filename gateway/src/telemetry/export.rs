@@ -105,11 +105,12 @@ fn mark(resource: &mut Option<Resource>, marks: &[KeyValue]) {
 }
 
 /// A message of an instance with this number and these counters.
-pub(super) fn entry(instance: &str, numbers: Numbers, filling: &Filling) -> Entry {
+pub(super) fn entry(instance: &str, numbers: Numbers, filling: Filling) -> Entry {
     let Numbers { sequence, offered, dropped, numbered } = numbers;
     let stamp = BatchStamp { sequence, offered, dropped, doubtful: false, elsewhere: None };
     let source = Source { service: SERVICE.to_owned(), instance: instance.to_owned(), stamp: Some(stamp) };
-    let body = Bytes::from(otlp::message(&source, &filling.bytes));
+    let (bytes, begin) = otlp::message_in_place(&source, filling.bytes);
+    let body = Bytes::from(bytes).slice(begin..);
     Entry { sequence, records: filling.records as u64, offered, dropped, numbered, body }
 }
 
@@ -269,8 +270,7 @@ impl<T: Exported> Exporter<T> {
         }
         let numbered = self.numbered + self.filling.records as u64;
         let numbers = Numbers { sequence: self.sequence + 1, offered, dropped, numbered };
-        self.held = Some(entry(&self.sending.instance, numbers, &self.filling));
-        self.filling.clear();
+        self.held = Some(entry(&self.sending.instance, numbers, std::mem::take(&mut self.filling)));
         self.until = None;
     }
 

@@ -70,15 +70,42 @@ mod field {
 /// `SeverityNumber.SEVERITY_NUMBER_INFO`.
 const SEVERITY_INFO: u64 = 9;
 
+/// Room for the head of a message: as much as it takes for a source whose names are as long as names are.
+pub const HEAD_ROOM: usize = 512;
+
 /// The protobuf of an export request of this source, with records or spans that were encoded one by one.
 #[must_use]
 pub fn message(source: &Source, records: &[u8]) -> Vec<u8> {
+    let mut bytes = head(source, records.len());
+    bytes.extend_from_slice(records);
+    bytes
+}
+
+/// The same, of records that stand behind [`HEAD_ROOM`] bytes: gives them back, and where in them the message begins.
+#[must_use]
+pub fn message_in_place(source: &Source, mut bytes: Vec<u8>) -> (Vec<u8>, usize) {
+    let room = HEAD_ROOM.min(bytes.len());
+    let head = head(source, bytes.len() - room);
+    match room.checked_sub(head.len()) {
+        Some(begin) => {
+            bytes[begin..room].copy_from_slice(&head);
+            (bytes, begin)
+        }
+        None => {
+            bytes.splice(..room, head);
+            (bytes, 0)
+        }
+    }
+}
+
+/// A message up to its records, which take so many bytes.
+fn head(source: &Source, records: usize) -> Vec<u8> {
     let mut resource = Vec::with_capacity(256);
     self::resource(&mut Writer(&mut resource), source);
     let scope = field_bytes(field::SCOPE_NAME, SCOPE.len()) + field_bytes(field::SCOPE_VERSION, VERSION.len());
-    let scopes = field_bytes(field::SCOPE, scope) + records.len();
+    let scopes = field_bytes(field::SCOPE, scope) + records;
     let group = field_bytes(field::RESOURCE, resource.len()) + field_bytes(field::SCOPES, scopes);
-    let mut bytes = Vec::with_capacity(field_bytes(field::GROUPS, group));
+    let mut bytes = Vec::with_capacity(HEAD_ROOM);
     let mut to = Writer(&mut bytes);
     to.begin(field::GROUPS, group);
     to.bytes(field::RESOURCE, &resource);
@@ -86,7 +113,6 @@ pub fn message(source: &Source, records: &[u8]) -> Vec<u8> {
     to.begin(field::SCOPE, scope);
     to.bytes(field::SCOPE_NAME, SCOPE.as_bytes());
     to.bytes(field::SCOPE_VERSION, VERSION.as_bytes());
-    bytes.extend_from_slice(records);
     bytes
 }
 
