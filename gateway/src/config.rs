@@ -10,6 +10,7 @@ mod keys_file;
 pub(crate) mod logs;
 pub(crate) mod plans;
 mod privacy;
+mod responses;
 mod traces;
 
 use std::{

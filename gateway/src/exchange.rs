@@ -41,6 +41,8 @@ pub(crate) struct Exchange {
     pub trace: TraceContext,
     /// The request's id, for headers.
     pub request_id: HeaderValue,
+    /// The request's headers, where the API's own responses may speak of them.
+    pub headers: Option<HeaderMap>,
     /// The `Origin` that the client asks from, if it names one.
     pub origin: Option<HeaderValue>,
     /// Whether the answer is one to a preflight request, with all its headers.
@@ -106,6 +108,7 @@ impl Exchange {
             facts,
             trace,
             request_id,
+            headers: None,
             origin: headers.get(header::ORIGIN).cloned(),
             is_preflight: false,
             limits: None,
@@ -228,9 +231,12 @@ impl Exchange {
         if let Some(other) = self.trace.other_trace() {
             self.record.attributes.insert(keys::XRAY_TRACE_ID.to_owned(), xray::root(other));
         }
-        match self.facts.place.api() {
+        let tells_principal = match self.facts.place.api() {
             Some(api) => self.facts.keep_back(&api.privacy, &mut self.record),
             None => self.facts.keep_back(&self.shared.serving.borrow().privacy, &mut self.record),
+        };
+        if !tells_principal {
+            self.facts.forget_principal(self.record.principal.as_ref());
         }
         let spans = if is_kept { self.spans() } else { Vec::new() };
         self.shared.stats.end(self.record.outcome);

@@ -12,6 +12,7 @@ use crate::{
     connection::Client,
     privacy::Privacy,
     serving::{Api, Route, Stage},
+    target::{Target, normalise},
 };
 
 /// What is known of a request beyond its record.
@@ -44,11 +45,31 @@ pub(crate) struct Facts {
 }
 
 impl Facts {
-    /// Makes the record say of the client what it may.
-    pub(crate) fn keep_back(&self, privacy: &Privacy, record: &mut AccessRecord) {
+    /// The value of a parameter in this path, as it was written.
+    pub(crate) fn parameter(&self, path: &str, name: &str) -> Option<String> {
+        let path = normalise(path).ok()?;
+        let parameters = self.place.route()?.key.parameters(&Target::new(&path), self.below);
+        parameters.into_iter().find_map(|(own, value)| (own == name).then(|| value.to_owned()))
+    }
+
+    /// Makes the record say of the client what it may; whether that is who asked, as it is.
+    pub(crate) fn keep_back(&self, privacy: &Privacy, record: &mut AccessRecord) -> bool {
         let text = (self.address == self.client.peer.ip()).then(|| self.client.peer_text());
         record.client_address = privacy.shown(self.address, text);
         privacy.apply(record, self.query.as_deref());
+        privacy.tells_principal()
+    }
+
+    /// Forgets of who asked what no access log may say: all but what the record says.
+    pub(crate) fn forget_principal(&mut self, told: Option<&String>) {
+        if self.caller.take().is_some() {
+            // What the client was told may name the signer.
+            self.error.iter_mut().for_each(|error| error.message = None);
+        }
+        if let Some(authorizer) = &mut self.authorizer {
+            authorizer.principal_id = told.cloned();
+            authorizer.claims = None;
+        }
     }
 }
 

@@ -17,12 +17,14 @@ use crate::{
     body::{Content, Proxied, ResponseBody, Upload, UploadBody},
     config::definitions::{ApiKind, UnknownRoute},
     connection::{Client, refused::Reason, upgrade::Tunnel},
+    context::variable::About,
     core::Core,
     exchange::Exchange,
     facts::ErrorFacts,
     integration::{Integration, answer_mock},
     limits::{SystemClock, headers::Fields},
     refusal::Refusal,
+    responses::{self, Asked},
     serving::{Route, Serving},
     target::{Target, normalise},
 };
@@ -80,6 +82,12 @@ fn refuse(refusal: &Refusal, exchange: &mut Exchange) -> Response<Bytes> {
     if let Some(limits) = &refusal.limits {
         limits.insert(response.headers_mut());
     }
+    if let (Some(api), Some(headers)) = (exchange.facts.place.api(), &exchange.headers) {
+        // The record is not finished: what the client gets is what is known of it now.
+        exchange.record.status = Some(response.status().as_u16());
+        let about = About { record: &exchange.record, facts: &exchange.facts };
+        responses::apply(&api.responses, &answer, &Asked { about, headers }, &mut response);
+    }
     response
 }
 
@@ -110,6 +118,9 @@ async fn serve(
     let found = serving.find(exchange.record.domain.as_deref(), request.method().as_str(), &target);
     let is_unmapped = found.is_unmapped;
     exchange.found(found);
+    if exchange.facts.place.api().is_some_and(|api| !api.responses.is_empty()) {
+        exchange.headers = Some(request.headers().clone());
+    }
     if is_unmapped {
         return Err(Refusal::new(Outcome::UnmappedHost));
     }

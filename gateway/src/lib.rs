@@ -24,6 +24,7 @@ mod limits;
 mod privacy;
 mod refusal;
 mod reload;
+mod responses;
 mod route;
 mod router;
 mod run;

@@ -49,6 +49,11 @@ impl Privacy {
         }
     }
 
+    /// Whether who asked may be told as it is.
+    pub(crate) fn tells_principal(&self) -> bool {
+        matches!(self.principal, Principal::Plain)
+    }
+
     /// What may be recorded of an address; `text` is the address as text, where it is there already.
     pub(crate) fn shown(&self, address: IpAddr, text: Option<&str>) -> Option<String> {
         match self.address {

@@ -5,7 +5,10 @@
 
 mod find;
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 pub(crate) use find::Found;
 use weir_station::watched::FileFault;
@@ -25,6 +28,7 @@ use crate::{
     integration::{Integration, Upstreams},
     limits::{CountsError, Definition, Limits, RouteLimit, RouteLimits, StageLimits, headers::RateLimitHeaders},
     privacy::Privacy,
+    responses::GatewayResponse,
     route::RouteKey,
     router::Router,
     sigv4::CredentialStore,
@@ -90,6 +94,8 @@ pub(crate) struct Api {
     pub cors: Option<Cors>,
     /// What is recorded of those who ask.
     pub privacy: Privacy,
+    /// What it says in place of the gateway's own words.
+    pub responses: Vec<GatewayResponse>,
     /// Its access log.
     pub access_log: Option<AccessLogDefinition>,
 }
@@ -101,6 +107,8 @@ pub(crate) struct Stage {
     pub api: Arc<Api>,
     /// Its name.
     pub name: String,
+    /// Its variables.
+    pub variables: BTreeMap<String, String>,
     /// `$context.deploymentId`: which state of the configuration it is.
     pub deployment_id: String,
 }
@@ -232,6 +240,7 @@ impl Making<'_> {
             unknown_route: definition.unknown_route,
             cors: definition.cors.as_ref().map(Cors::new),
             privacy: Privacy::new(&definition.privacy),
+            responses: definition.responses.clone(),
             access_log: definition.access_log.clone(),
         });
         let stages = definition.stages.iter().map(|stage| self.stage(&api, definition, stage));
@@ -245,8 +254,12 @@ impl Making<'_> {
         definition: &ApiDefinition,
         own: &StageDefinition,
     ) -> Result<ServedStage, ServingError> {
-        let stage =
-            Arc::new(Stage { api: Arc::clone(api), name: own.name.clone(), deployment_id: self.deployment_id.clone() });
+        let stage = Arc::new(Stage {
+            api: Arc::clone(api),
+            name: own.name.clone(),
+            variables: own.variables.clone(),
+            deployment_id: self.deployment_id.clone(),
+        });
         let routes = definition.routes_of(own).map(|route| {
             let served = self.route(&stage, definition, own, route)?;
             Ok::<_, ServingError>((&route.key, Arc::new(served)))

@@ -98,7 +98,9 @@ fn resource(route: &Route, method: &Method, target: &Target<'_>, below: usize) -
 fn denial(decision: Decision, user_arn: &str, resource: &str) -> Refusal {
     let explicit = if decision == Decision::ExplicitDeny { " with an explicit deny" } else { "" };
     let message = format!("User: {user_arn} is not authorized to perform: {ACTION} on resource: {resource}{explicit}");
-    Refusal { message: Some(message.clone()), ..Refusal::with_detail(Outcome::AccessDenied, message) }
+    // Who it was is the record's principal to say, or to keep back.
+    let detail = format!("the signer's policy does not allow {resource}{explicit}");
+    Refusal { message: Some(message), ..Refusal::with_detail(Outcome::AccessDenied, detail) }
 }
 
 fn caller(signer: &Signer) -> Caller {

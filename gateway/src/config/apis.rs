@@ -7,7 +7,7 @@ use weir_station::config::Section;
 use super::{
     definitions::{ApiDefinition, ApiKind, Auth, Cors, Privacy, RouteDefinition, StageDefinition, UnknownRoute},
     integration::Integration,
-    limit, logs, privacy,
+    limit, logs, privacy, responses,
     traces::read_traces,
 };
 use crate::route::{EXPECTED, RouteKey, Segment};
@@ -52,6 +52,7 @@ pub(super) fn read_api(section: &Section, known: &Known) -> Option<ApiDefinition
     let privacy = section.section("privacy");
     let privacy = if privacy.is_present() { privacy::read(&privacy) } else { known.privacy.clone() };
     let traces = read_traces(&section.section("traces"));
+    let responses = responses::read(section, kind);
     let access_log = logs::read(&section.section("access_log"), kind);
     Some(ApiDefinition {
         name: name?,
@@ -65,6 +66,7 @@ pub(super) fn read_api(section: &Section, known: &Known) -> Option<ApiDefinition
         privacy,
         traces,
         access_log,
+        responses,
     })
 }
 

@@ -24,7 +24,7 @@ use super::{
     plans::{Plans, ServedStage},
     privacy,
 };
-use crate::{limits::bucket::Limit, route::RouteKey};
+use crate::{limits::bucket::Limit, responses::GatewayResponse, route::RouteKey};
 
 /// Everything that is served.
 #[derive(Clone, Debug, Default)]
@@ -155,6 +155,8 @@ pub struct ApiDefinition {
     pub traces: TraceDefinition,
     /// Its access log, beside the records.
     pub access_log: Option<AccessLogDefinition>,
+    /// What it says in place of the gateway's own words (REST APIs).
+    pub(crate) responses: Vec<GatewayResponse>,
 }
 
 /// What a request without a route gets.

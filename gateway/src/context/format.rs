@@ -84,9 +84,9 @@ impl Format {
 impl Notation {
     fn write(self, line: &mut String, value: Option<&str>, is_quoted: bool) {
         match (self, value) {
-            (Self::Json, None) if !is_quoted => line.push_str("null"),
+            (Self::Json, Some(_)) => write_json(line, value, is_quoted),
+            (Self::Json, None) if !is_quoted => write_json(line, None, false),
             (_, None) => line.push('-'),
-            (Self::Json, Some(value)) => json(line, value, is_quoted),
             (Self::Xml, Some(value)) => xml(line, value),
             (Self::Csv, Some(value)) => csv(line, value),
             (Self::Plain, Some(value)) => plain(line, value),
@@ -94,7 +94,13 @@ impl Notation {
     }
 }
 
-fn json(line: &mut String, value: &str, is_quoted: bool) {
+/// Writes a value into JSON: within quotes that are there, or as a value of its own; nothing within quotes, and else
+/// `null`, when there is none.
+pub(crate) fn write_json(line: &mut String, value: Option<&str>, is_quoted: bool) {
+    let Some(value) = value else {
+        line.push_str(if is_quoted { "" } else { "null" });
+        return;
+    };
     if is_quoted {
         let text = Value::from(value).to_string();
         line.push_str(&text[1..text.len() - 1]);
@@ -230,4 +236,4 @@ fn preset(name: &str, kind: ApiKind) -> Option<(String, Notation)> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -179,6 +179,19 @@ async fn the_access_log_has_its_format_and_the_admin_address_masks_secrets() {
 }
 
 #[tokio::test]
+async fn a_signer_whom_the_api_keeps_back_stands_in_no_log() {
+    let private = "[api.privacy]\nprincipal = \"none\"\n[api.access_log]\nto = \"LOG\"\nformat = \"$context.requestId $context.identity.userArn $context.error.message $context.status\"\n";
+    let api =
+        route("a", "GET /x", "{ type = \"mock\" }", &format!("kind = \"rest\"\n{private}[[api.stage]]\nname = \"s\""));
+    let setting = Setting::signed(&format!("{api}auth = \"iam\"\n"), "Deny").await;
+    let denied = setting.signed_get("/a/s/x");
+    assert!(denied.contains("User: arn:aws:iam::000000000000:user/alice is not authorized"), "{denied}");
+    until(|| async { setting.file("LOG").ends_with(" - - 403\n") }).await;
+    setting.allow();
+    until(|| async { setting.signed_get("/a/s/x").is_empty() }).await;
+}
+
+#[tokio::test]
 async fn cross_origin_requests_are_answered_as_configured() {
     let cors = "[api.cors]\nallow_origins = [\"https://a.example\"]\nallow_methods = [\"GET\"]";
     let api = route("a", "GET /x", "{ type = \"mock\", headers = [\"access-control-allow-origin: *\"] }", cors);

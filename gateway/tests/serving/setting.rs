@@ -42,7 +42,10 @@ pub(crate) struct Setting {
 impl Setting {
     /// Starts a gateway that serves this.
     pub(crate) async fn start(served: &str) -> Self {
-        let directory = TempDir::new().unwrap();
+        Self::start_in(TempDir::new().unwrap(), served).await
+    }
+
+    async fn start_in(directory: TempDir, served: &str) -> Self {
         // Ports that the gateway comes back to after a kill; whoever takes them meanwhile fails the test in words.
         let port = || StdListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let (address, admin) = (port(), port());
@@ -50,6 +53,30 @@ impl Setting {
         let setting = Self { directory, process, address, admin };
         setting.is_up().await;
         setting
+    }
+
+    /// The same, with one who may sign, and to whom a policy says this.
+    pub(crate) async fn signed(served: &str, effect: &str) -> Self {
+        let directory = TempDir::new().unwrap();
+        write_credentials(&directory, effect);
+        Self::start_in(directory, &format!("[gateway]\niam_credentials_file = \"callers\"\n{served}")).await
+    }
+
+    /// From now on the policy allows it.
+    pub(crate) fn allow(&self) {
+        write_credentials(&self.directory, "Allow");
+    }
+
+    /// What curl gets when it signs.
+    pub(crate) fn signed_get(&self, path: &str) -> String {
+        let user = format!("{ACCESS_KEY}:{SECRET_KEY}");
+        let url = format!("http://{}{path}", self.address);
+        let curl = Command::new("curl")
+            .args(["-s", "--max-time", "30", "--aws-sigv4", "aws:amz:us-east-1:execute-api", "--user", &user, &url])
+            .output()
+            .unwrap();
+        assert!(curl.status.success(), "{curl:?}");
+        String::from_utf8(curl.stdout).unwrap()
     }
 
     async fn is_up(&self) {
@@ -127,9 +154,25 @@ impl Drop for Setting {
     }
 }
 
+/// AWS's own example of a key.
+const ACCESS_KEY: &str = "AKIDEXAMPLE";
+const SECRET_KEY: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
+
+fn write_credentials(directory: &TempDir, effect: &str) {
+    let policy = format!("{{\"Statement\":[{{\"Effect\":\"{effect}\",\"Action\":\"*\",\"Resource\":\"*\"}}]}}");
+    let text =
+        format!("[alice]\naws_access_key_id = {ACCESS_KEY}\naws_secret_access_key = {SECRET_KEY}\npolicy = {policy}\n");
+    fs::write(directory.path().join("new-callers"), text).unwrap();
+    fs::rename(directory.path().join("new-callers"), directory.path().join("callers")).unwrap();
+}
+
 fn configuration(address: SocketAddr, admin: SocketAddr, served: &str) -> String {
+    let (more, served) = match served.strip_prefix("[gateway]\n") {
+        Some(rest) => rest.split_once('\n').unwrap(),
+        None => ("", served),
+    };
     format!(
-        "[gateway]\nlisten = \"{address}\"\nadmin = \"{admin}\"\nthreads = 2\n\
+        "[gateway]\n{more}\nlisten = \"{address}\"\nadmin = \"{admin}\"\nthreads = 2\n\
          [gateway.telemetry]\ncollector = \"http://127.0.0.1:1\"\nspool_directory = \"off\"\nshutdown_deadline = \"1ms\"\n\
          # served\n{served}"
     )

@@ -11,7 +11,7 @@ use crate::{
     facts::{Caller, ErrorFacts, Facts, IntegrationFacts, Phase, Place},
 };
 
-fn facts() -> Facts {
+pub(crate) fn facts() -> Facts {
     Facts {
         place: Place::Nowhere,
         client: Rc::new(Client::from(std::net::SocketAddr::from(([10, 0, 0, 9], 1_234)))),
@@ -28,7 +28,7 @@ fn facts() -> Facts {
     }
 }
 
-fn record() -> AccessRecord {
+pub(crate) fn record() -> AccessRecord {
     AccessRecord {
         time_us: 971_186_136_123_456,
         request_id: "0f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0".into(),
