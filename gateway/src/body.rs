@@ -2,6 +2,7 @@
 
 use std::{
     cell::Cell,
+    collections::VecDeque,
     error::Error,
     pin::Pin,
     rc::Rc,
@@ -147,6 +148,7 @@ pub(crate) struct ResponseBody {
     content: Content,
     /// None after a response that makes the connection a tunnel: its exchange ends with the tunnel.
     exchange: Option<Box<Exchange>>,
+    /// Shared with the request's body alone, until that has gone up.
     upload: Rc<Upload>,
     /// How it will have ended, if it goes down to its last byte.
     outcome: Outcome,
@@ -163,6 +165,8 @@ pub(crate) enum Content {
 
 /// The body of an integration's response.
 pub(crate) struct Proxied {
+    /// What has come already, and was looked at.
+    pub first: VecDeque<Result<Frame<Bytes>, hyper::Error>>,
     /// What comes.
     pub body: Incoming,
     /// The connection that it comes on; given back at the end.
@@ -200,8 +204,11 @@ impl ResponseBody {
         if let Some(exchange) = &mut self.exchange {
             exchange.integration_ends();
         }
+        // A server may answer before it has the whole request: the connection is not free while the rest goes up.
+        let is_uploaded = Rc::strong_count(&self.upload) == 1;
         if let Content::Proxied(proxied) = &mut self.content
             && let Some(lease) = proxied.lease.take()
+            && is_uploaded
         {
             lease.give_back();
         }
@@ -218,7 +225,32 @@ impl ResponseBody {
 }
 
 impl Proxied {
+    /// The beginning of it, this many bytes if there are as many, which stay to be sent. A body that breaks off meanwhile
+    /// does so where it is sent.
+    pub(crate) async fn beginning(&mut self, bytes: usize) -> Vec<u8> {
+        let mut beginning = Vec::new();
+        let mut late = std::pin::pin!(self.deadlines.after(self.idle_timeout));
+        while beginning.len() < bytes {
+            let frame = std::future::poll_fn(|cx| match Pin::new(&mut self.body).poll_frame(cx) {
+                Poll::Pending => late.as_mut().poll(cx).map(|_| None),
+                frame => frame,
+            });
+            let Some(frame) = frame.await else { break };
+            let data = frame.as_ref().ok().map(Frame::data_ref);
+            let has_broken_off = data.is_none();
+            beginning.extend_from_slice(data.flatten().map_or(&[], |data| data));
+            self.first.push_back(frame);
+            if has_broken_off {
+                break;
+            }
+        }
+        beginning
+    }
+
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        if let Some(frame) = self.first.pop_front() {
+            return Poll::Ready(Some(frame.map_err(Broken::Reset)));
+        }
         match Pin::new(&mut self.body).poll_frame(cx) {
             Poll::Ready(frame) => {
                 self.deadline = None;
@@ -263,7 +295,10 @@ impl Body for ResponseBody {
                 Poll::Ready(Some(Ok(frame)))
             }
             Some(Err(error)) => {
+                // A request that breaks off ends its connection, and with it the response: no fault of the integration's.
                 let outcome = match error {
+                    _ if this.upload.is_too_large() => Outcome::RequestTooLarge,
+                    _ if this.upload.is_broken() => Outcome::ClientClosed,
                     Broken::Reset(_) => Outcome::IntegrationReset,
                     Broken::Late => Outcome::IntegrationTimeout,
                 };
@@ -280,14 +315,23 @@ impl Body for ResponseBody {
     fn is_end_stream(&self) -> bool {
         match &self.content {
             Content::Fixed(body) => body.as_ref().is_none_or(Bytes::is_empty),
-            Content::Proxied(proxied) => proxied.body.is_end_stream(),
+            Content::Proxied(proxied) => proxied.first.is_empty() && proxied.body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.content {
             Content::Fixed(body) => SizeHint::with_exact(body.as_ref().map_or(0, |body| body.len() as u64)),
-            Content::Proxied(proxied) => proxied.body.size_hint(),
+            Content::Proxied(proxied) => {
+                let first: u64 =
+                    proxied.first.iter().flatten().filter_map(|frame| Some(frame.data_ref()?.len() as u64)).sum();
+                let mut hint = proxied.body.size_hint();
+                match hint.exact() {
+                    Some(rest) => hint.set_exact(first + rest),
+                    None => hint.set_lower(first),
+                }
+                hint
+            }
         }
     }
 }

@@ -7,7 +7,9 @@ pub(crate) mod definitions;
 mod domains;
 pub(crate) mod integration;
 mod keys_file;
+pub(crate) mod lambda;
 pub(crate) mod logs;
+pub(crate) mod mapping;
 pub(crate) mod plans;
 mod privacy;
 mod responses;
@@ -137,6 +139,12 @@ impl Config {
 }
 
 impl Config {
+    /// Where lines of access logs go.
+    pub(crate) fn access_logs(&self) -> impl Iterator<Item = &Destination> {
+        let of_apis = self.definitions.apis.iter().filter_map(|api| Some(&*api.access_log.as_ref()?.to));
+        self.telemetry.access_log.iter().chain(of_apis)
+    }
+
     /// The files that the definitions stand in, this one first.
     pub(crate) fn files(&self, source: &Path) -> Vec<PathBuf> {
         std::iter::once(source.to_owned()).chain(self.definitions.files.iter().cloned()).collect()

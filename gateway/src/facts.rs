@@ -5,6 +5,7 @@
 
 use std::{net::IpAddr, rc::Rc, sync::Arc};
 
+use serde_json::{Map, Value};
 use weir_record::AccessRecord;
 
 use crate::{
@@ -68,7 +69,7 @@ impl Facts {
         }
         if let Some(authorizer) = &mut self.authorizer {
             authorizer.principal_id = told.cloned();
-            authorizer.claims = None;
+            (authorizer.claims, authorizer.context, authorizer.phase.error) = (None, None, None);
         }
     }
 }
@@ -146,10 +147,32 @@ pub(crate) struct Phase {
 pub(crate) struct AuthorizerFacts {
     /// How it went.
     pub phase: Phase,
+    /// Which kind of authorizer.
+    pub kind: AuthorizerKind,
     /// Who asks: `$context.authorizer.principalId`.
     pub principal_id: Option<String>,
     /// What a token says and its scopes, for JWT and Cognito authorizers.
     pub claims: Option<Arc<Claims>>,
+    /// What a Lambda authorizer said besides: `$context.authorizer.<name>`.
+    pub context: Option<Arc<Map<String, Value>>>,
+    /// Id of the call to the authorizer's function.
+    pub request_id: Option<String>,
+    /// How long its function took, microseconds; none when its answer was cached.
+    pub integration_latency_us: Option<u64>,
+    /// Status of the call to its function.
+    pub integration_status: Option<u16>,
+}
+
+/// Which kind of authorizer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum AuthorizerKind {
+    /// A JWT authorizer.
+    #[default]
+    Jwt,
+    /// A Cognito user pool authorizer.
+    Cognito,
+    /// A Lambda authorizer.
+    Lambda,
 }
 
 /// How the integration did, beyond the record.
@@ -161,6 +184,8 @@ pub(crate) struct IntegrationFacts {
     pub request_id: Option<String>,
     /// `x-amz-id-2`.
     pub request_id_2: Option<String>,
+    /// For Lambda: the status of the call; the record has the status that the function gave.
+    pub service_status: Option<u16>,
 }
 
 /// Why the gateway itself answered.

@@ -1,7 +1,9 @@
 //! A request's way: find the route, protect it, forward it, and say how it ended.
 
 mod forward;
+mod function;
 mod headers;
+mod mapped;
 
 use std::{convert::Infallible, rc::Rc, sync::Arc, time::Instant};
 
@@ -10,7 +12,7 @@ use http::{Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use weir_record::Outcome;
 
-pub(crate) use headers::ids_of_integration;
+pub(crate) use headers::{ids_of_integration, to_function};
 
 use crate::{
     auth::Asking,
@@ -57,6 +59,7 @@ pub(crate) async fn handle(
             *response.version_mut() = http::Version::HTTP_11;
             headers::from_integration(response.headers_mut(), &exchange);
             exchange.integration_answered(response.status(), response.headers());
+            mapped::response(&mut response, &exchange).await;
             response.map(Content::Proxied)
         }
         Ok(Answer::Tunnel(response, tunnel)) => return Ok(hand_over(response, tunnel, &client, exchange)),
@@ -141,7 +144,7 @@ async fn serve(
     let mut request = request.map(|body| UploadBody::new(body, limit_bytes, Rc::clone(upload)));
     if !route.guard.is_open() {
         let begun = Instant::now();
-        let asking = Asking { route: &route, target: &target, request: &mut request, exchange, upload };
+        let asking = Asking { core, route: &route, target: &target, request: &mut request, exchange, upload };
         let admitted = route.guard.admit(asking).await;
         exchange.authorized(begun.elapsed(), admitted.as_ref().err());
         admitted?;
@@ -149,6 +152,7 @@ async fn serve(
     throttle(&serving, &route, &request, exchange).await?;
     match &route.integration {
         Integration::Mock(mock) => Ok(Answer::Own(answer_mock(mock).await)),
+        Integration::Lambda(lambda) => function::call(core, &route, lambda, &target, request, exchange, upload).await,
         Integration::HttpProxy(proxy) => {
             forward::forward(core, &route, proxy, &target, request, exchange, upload).await
         }

@@ -58,8 +58,13 @@ impl Reloading {
                 _ = looks.tick() => false,
             };
             if seen.has_changed(&self.files) || is_asked {
+                let before = self.files.clone();
                 self.reload();
-                seen = Seen::of(&self.files);
+                // What changed since `has_changed` shows at the next look, and so must what changed before other files
+                // were looked at for the first time: nobody has seen those otherwise.
+                if self.files != before {
+                    seen = if seen.has_changed(&before) { Seen::of(&[]) } else { Seen::of(&self.files) };
+                }
             }
         }
     }
@@ -67,26 +72,32 @@ impl Reloading {
     fn reload(&mut self) {
         // In our own hands: what is looked at in its channel cannot be replaced meanwhile.
         let previous = Arc::clone(&self.serving.borrow());
-        match read(&self.file, &self.data, &previous) {
-            Ok((config, shown, serving)) => {
-                self.files = config.files(&self.file);
+        let mut named = Vec::new();
+        match read(&self.file, &self.data, &previous, &mut named) {
+            Ok((shown, serving)) => {
+                self.files = named;
                 self.serving.send_replace(Arc::new(serving));
                 self.shown.send_replace(shown);
                 tracing::info!(file = %self.file.display(), "configuration read again");
             }
             Err(faults) => {
+                // It may be one of its files that has the fault, and that will be mended.
+                named.retain(|file| !self.files.contains(file));
+                self.files.append(&mut named);
                 tracing::error!(file = %self.file.display(), %faults, "configuration not taken; the one before stays");
             }
         }
     }
 }
 
-fn read(file: &Path, data: &Path, previous: &Serving) -> Result<(Config, String, Serving), String> {
+/// The configuration as it is shown, and what it serves. `files` gets those that it names, whatever is in them.
+fn read(file: &Path, data: &Path, previous: &Serving, files: &mut Vec<PathBuf>) -> Result<(String, Serving), String> {
     let document = Document::load(Some(file)).map_err(|faults| faults.to_string())?;
     // The key belongs to all stations; its value is as it was at the start.
     let _ = document.top().optional::<PathBuf>("data");
     let config = Config::read(&document, data);
+    *files = config.files(file);
     let resolved = document.finish(OTHER_SECTIONS).map_err(|faults| faults.to_string())?;
     let serving = Serving::new(&config, Some(previous)).map_err(|error| error.to_string())?;
-    Ok((config, resolved.to_string(), serving))
+    Ok((resolved.to_string(), serving))
 }

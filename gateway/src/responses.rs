@@ -12,7 +12,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use crate::{
     config::definitions::ApiKind,
     context::{
-        format::write_json,
+        format::{quotes, write_json},
         variable::{About, Variable},
     },
     refusal::Answer,
@@ -98,7 +98,10 @@ impl Source {
     /// What is wrong with it.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         if let Some(literal) = text.strip_prefix('\'').and_then(|text| text.strip_suffix('\'')) {
-            return Ok(Self::Literal(literal.to_owned()));
+            return match HeaderValue::try_from(literal) {
+                Ok(_) => Ok(Self::Literal(literal.to_owned())),
+                Err(_) => Err(format!("is {text:?}, which no header can say")),
+            };
         }
         Self::parse_name(text)?.ok_or_else(|| {
             format!("is {text:?}; expected 'a literal', context.x, stageVariables.x or method.request.header.x")
@@ -117,7 +120,7 @@ impl Source {
             return Variable::parse(name, ApiKind::Rest).map(|variable| Some(Self::Context(variable)));
         }
         if place == "stageVariables." {
-            return Ok(Some(Self::StageVariable(name.to_owned())));
+            return Ok((!name.is_empty()).then(|| Self::StageVariable(name.to_owned())));
         }
         match name.split_once('.') {
             Some(("header", name)) => {
@@ -154,18 +157,24 @@ impl Template {
     pub(crate) fn parse(text: &str) -> Result<Self, Vec<String>> {
         let (mut pieces, mut faults, mut rest, mut is_quoted) = (Vec::new(), Vec::new(), text, false);
         while let Some((before, after)) = rest.split_once('$') {
-            is_quoted ^= before.matches('"').count() % 2 == 1;
+            is_quoted ^= quotes(before) % 2 == 1;
             pieces.push(Piece::Text(before.to_owned()));
-            let is_name = |own: char| own.is_ascii_alphanumeric() || matches!(own, '.' | '_' | '-');
-            let name = &after[..after.find(|own| !is_name(own)).unwrap_or(after.len())];
-            match Source::parse_name(name.trim_end_matches('.')) {
+            let name = match name_in(after) {
+                Ok(name) => name,
+                Err(fault) => {
+                    faults.push(fault);
+                    rest = after;
+                    continue;
+                }
+            };
+            match Source::parse_name(name) {
                 Ok(Some(source)) => pieces.push(Piece::Value { source, is_quoted }),
                 Ok(None) => faults.push(format!(
                     "has \"${name}\"; only $context, $stageVariables and $method.request values stand in templates"
                 )),
                 Err(fault) => faults.push(fault),
             }
-            rest = &after[name.trim_end_matches('.').len()..];
+            rest = &after[name.len()..];
         }
         pieces.push(Piece::Text(rest.to_owned()));
         if faults.is_empty() { Ok(Self(pieces)) } else { Err(faults) }
@@ -183,6 +192,16 @@ impl Template {
         }
         body
     }
+}
+
+/// The name of a value that a text begins with.
+fn name_in(text: &str) -> Result<&str, String> {
+    const CONTEXT: &str = "context.";
+    if let Some(rest) = text.strip_prefix(CONTEXT) {
+        return Variable::name_in(rest).map(|name| &text[..CONTEXT.len() + name.len()]);
+    }
+    let is_name = |own: char| own.is_ascii_alphanumeric() || matches!(own, '.' | '_' | '-');
+    Ok(text[..text.find(|own| !is_name(own)).unwrap_or(text.len())].trim_end_matches('.'))
 }
 
 /// Makes the built-in response what the API says in its place.

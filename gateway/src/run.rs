@@ -36,7 +36,12 @@ use crate::{
     reload::Reloading,
     serving::{Serving, ServingError},
     stats::Stats,
-    telemetry::{self, export::Sending, spool::Spool},
+    telemetry::{
+        self,
+        export::Sending,
+        lines::{self, AccessLogError},
+        spool::Spool,
+    },
 };
 
 /// A gateway that cannot start. Nothing was begun.
@@ -57,6 +62,9 @@ pub enum StartError {
     /// The system refused.
     #[error("gateway: {0}")]
     System(#[from] io::Error),
+    /// An access log cannot be opened.
+    #[error("gateway: {0}")]
+    AccessLog(#[from] AccessLogError),
 }
 
 /// A gateway that failed while running.
@@ -103,6 +111,7 @@ impl Gateway {
     /// When something it needs is not there.
     pub async fn start(config: Config) -> Result<Self, StartError> {
         config.exposure.check(config.listen)?;
+        config.access_logs().try_for_each(lines::check)?;
         let threads = match config.threads {
             0 => thread::available_parallelism().map_or(1, usize::from),
             threads => threads,
@@ -143,7 +152,7 @@ impl Gateway {
         let sent = telemetry::start_sending(sending, queues.records, queues.spans)?;
         // Its end without a word is a panic, which is told where the end is awaited.
         senders.spawn(async move { sent.await.is_ok() });
-        senders.spawn(async move { queues.lines.run().await.is_ok() });
+        senders.spawn(written(queues.lines.start()?, deadline.clone()));
         let is_ready = Arc::new(AtomicBool::new(true));
         let router = admin_router(&stats, &is_ready, &serving, shown);
         let followers = follow(tls, reloading, &stop_serving);
@@ -252,6 +261,15 @@ fn first_serving(config: &Config) -> Result<Served, ServingError> {
         shown: shown_sender,
     });
     Ok((serving, shown, reloading))
+}
+
+/// Waits until the lines of access logs are written, or are late: a disk or a terminal that takes nothing does not keep the
+/// process from ending.
+async fn written(end: oneshot::Receiver<()>, deadline: CancellationToken) -> bool {
+    tokio::select! {
+        ended = end => ended.is_ok(),
+        () = deadline.cancelled() => true,
+    }
 }
 
 /// The certificates and the sockets of each thread.

@@ -18,6 +18,7 @@ use crate::{
         Guard,
         cognito::CognitoAuthorizer,
         jwt::{JwtAuthorizer, KeySetError},
+        lambda::LambdaAuthorizer,
     },
     config::{
         Config,
@@ -35,7 +36,7 @@ use crate::{
 };
 
 /// The stage that needs no segment in the path.
-const DEFAULT_STAGE: &str = "$default";
+pub(crate) const DEFAULT_STAGE: &str = "$default";
 
 /// Everything that is served.
 #[derive(Debug)]
@@ -98,6 +99,8 @@ pub(crate) struct Api {
     pub responses: Vec<GatewayResponse>,
     /// Its access log.
     pub access_log: Option<AccessLogDefinition>,
+    /// Media types whose bodies are binary (REST APIs).
+    pub binary_media_types: Vec<String>,
 }
 
 /// A stage, as far as requests need to know it.
@@ -147,6 +150,9 @@ pub enum ServingError {
     /// A file of certificates or credentials cannot be used.
     #[error(transparent)]
     File(#[from] FileFault),
+    /// A function's calls are to be signed with credentials that nobody has.
+    #[error("a Lambda function names the credentials {0:?}; gateway.iam_credentials_file has no section of that name")]
+    NoCredentials(String),
     /// The counts of quotas cannot be used.
     #[error(transparent)]
     Counts(#[from] CountsError),
@@ -172,13 +178,20 @@ impl Serving {
             let authorizer = CognitoAuthorizer::new(own.clone())?;
             Ok::<_, KeySetError>((own.name.clone(), Arc::new(authorizer)))
         });
+        let mut upstreams = Upstreams::new(&definitions.services, previous.map(|previous| &previous.upstreams));
+        let lambda = definitions.lambda_authorizers.iter().map(|own| {
+            let authorizer = LambdaAuthorizer::new(own.clone(), &mut upstreams, credentials.as_ref())?;
+            Ok::<_, ServingError>((own.name.clone(), Arc::new(authorizer)))
+        });
+        let lambda = lambda.collect::<Result<_, _>>()?;
         let mut making = Making {
             config,
             jwt: jwt.collect::<Result<_, _>>()?,
             cognito: cognito.collect::<Result<_, _>>()?,
+            lambda,
             credentials,
             limits,
-            upstreams: Upstreams::new(&definitions.services, previous.map(|previous| &previous.upstreams)),
+            upstreams,
             // Which state of the configuration it is: the same for the same.
             deployment_id: format!("{:08x}", crc32c::crc32c(format!("{definitions:?}").as_bytes())),
         };
@@ -187,7 +200,8 @@ impl Serving {
         let mut by_path: Vec<_> = bases.collect();
         by_path.sort_by_key(|(base, _)| std::cmp::Reverse(base.len()));
         let domains = find::domains(&definitions.domains, &apis);
-        let Making { limits, upstreams, .. } = making;
+        let Making { limits, mut upstreams, .. } = making;
+        upstreams.forget_unused();
         Ok(Self {
             apis,
             by_path,
@@ -222,6 +236,7 @@ struct Making<'c> {
     config: &'c Config,
     jwt: HashMap<String, Arc<JwtAuthorizer>>,
     cognito: HashMap<String, Arc<CognitoAuthorizer>>,
+    lambda: HashMap<String, Arc<LambdaAuthorizer>>,
     credentials: Option<Arc<CredentialStore>>,
     limits: Limits,
     upstreams: Upstreams,
@@ -242,6 +257,7 @@ impl Making<'_> {
             privacy: Privacy::new(&definition.privacy),
             responses: definition.responses.clone(),
             access_log: definition.access_log.clone(),
+            binary_media_types: definition.binary_media_types.clone(),
         });
         let stages = definition.stages.iter().map(|stage| self.stage(&api, definition, stage));
         let stages = stages.collect::<Result<_, _>>()?;
@@ -285,7 +301,12 @@ impl Making<'_> {
             guard: self.guard(&route.auth),
             scopes: route.scopes.clone(),
             needs_api_key: route.needs_api_key,
-            integration: Integration::new(&route.integration, &own.variables, &mut self.upstreams)?,
+            integration: Integration::new(
+                &route.integration,
+                &own.variables,
+                &mut self.upstreams,
+                self.credentials.as_ref(),
+            )?,
             trace_ratio: route.traces.ratio.or(api.traces.ratio).unwrap_or(telemetry.trace_ratio),
             slow_us: u64::try_from(slow.as_micros()).unwrap_or(u64::MAX),
             limits: limits.expect("limits are made of the same definitions"),
@@ -300,6 +321,7 @@ impl Making<'_> {
             Auth::Iam => Guard::Iam(Arc::clone(self.credentials.as_ref().expect(DEFINED))),
             Auth::Jwt(name) => Guard::Jwt(Arc::clone(&self.jwt[name])),
             Auth::Cognito(name) => Guard::Cognito(Arc::clone(&self.cognito[name])),
+            Auth::Lambda(name) => Guard::Lambda(Arc::clone(&self.lambda[name])),
         }
     }
 }

@@ -68,6 +68,13 @@ pub(crate) enum SendError {
     NoServer,
 }
 
+impl SendError {
+    /// Whether it was the request's body that ended the request: its sender broke off, or sent too much.
+    fn is_of_body(&self) -> bool {
+        matches!(self, Self::Http { source, .. } if source.is_user())
+    }
+}
+
 /// The servers of an integration, of which any may answer.
 #[derive(Debug)]
 pub(crate) struct Upstream {
@@ -265,7 +272,9 @@ where
                     return Ok((response, lease));
                 }
                 Err((error, unsent)) => {
-                    self.failed(upstream, endpoint);
+                    if !error.is_of_body() {
+                        self.failed(upstream, endpoint);
+                    }
                     let Some(unsent) = unsent else { return Err(error) };
                     request = unsent;
                     failure = Some(error);

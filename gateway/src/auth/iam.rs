@@ -4,18 +4,22 @@
 use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
-use http::{Method, header};
+use http::{HeaderMap, Method, header};
 use weir_record::Outcome;
 
-use super::{Asking, policy::Decision};
+use super::{
+    Asking,
+    policy::{Circumstances, Decision},
+};
 use crate::{
     body::UploadBody,
+    config::definitions::ApiKind,
     exchange::{Exchange, micros},
     facts::{Caller, Phase},
     handle::broken_upload,
     refusal::Refusal,
     serving::Route,
-    sigv4::{self, Claim, CredentialStore, Expected, Fault, FaultKind, Message, Signer},
+    sigv4::{self, Claim, CredentialStore, Expected, Fault, FaultKind, Message, Moment, Signer},
     target::Target,
 };
 
@@ -23,7 +27,7 @@ use crate::{
 const SERVICE: &str = "execute-api";
 
 /// What a signer does that calls a route.
-const ACTION: &str = "execute-api:Invoke";
+pub(super) const ACTION: &str = "execute-api:Invoke";
 
 /// API Gateway's limit on the ARN of a call.
 const MOST_ARN_BYTES: usize = 1_600;
@@ -66,7 +70,11 @@ pub(super) async fn admit(credentials: &CredentialStore, asking: Asking<'_>) -> 
     let resource = resource(asking.route, asking.request.method(), asking.target, exchange.facts.below)?;
     exchange.record.principal = Some(signer.user_arn().to_owned());
     exchange.facts.caller = Some(Box::new(caller(&signer)));
-    let refusal = match signer.policy().map_or(Decision::Allow, |policy| policy.decide(ACTION, &resource)) {
+    let decision = signer.policy().map_or(Decision::Allow, |policy| {
+        let circumstances = circumstances(exchange, asking.request.headers(), Some(signer.user_arn()));
+        policy.decide(ACTION, &resource, &circumstances)
+    });
+    let refusal = match decision {
         Decision::Allow => None,
         denied => Some(denial(denied, signer.user_arn(), &resource)),
     };
@@ -76,6 +84,22 @@ pub(super) async fn admit(credentials: &CredentialStore, asking: Asking<'_>) -> 
     refusal.map_or(Ok(()), Err)
 }
 
+/// What conditions of policies may look at.
+pub(super) fn circumstances<'a>(
+    exchange: &'a Exchange,
+    headers: &'a HeaderMap,
+    principal_arn: Option<&'a str>,
+) -> Circumstances<'a> {
+    Circumstances {
+        source_ip: exchange.facts.address,
+        user_agent: exchange.record.user_agent.as_deref(),
+        referer: headers.get(header::REFERER).and_then(|value| value.to_str().ok()),
+        is_secure: exchange.facts.client.tls.is_some(),
+        now: Moment::from(SystemTime::now()),
+        principal_arn,
+    }
+}
+
 /// The signature does not hold.
 fn refuse(exchange: &mut Exchange, begun: Instant, fault: Fault) -> Refusal {
     let error = fault.detail.clone().or_else(|| Some(fault.message.clone().into_owned()));
@@ -83,11 +107,16 @@ fn refuse(exchange: &mut Exchange, begun: Instant, fault: Fault) -> Refusal {
     refusal(fault)
 }
 
-/// What a call is in policies: `arn:aws:execute-api:{region}:{account}:{api}/{stage}/{METHOD}/{path}`.
-fn resource(route: &Route, method: &Method, target: &Target<'_>, below: usize) -> Result<String, Refusal> {
+/// What a call is in policies: `arn:aws:execute-api:{region}:{account}:{api}/{stage}/{METHOD}/{path}`; in HTTP APIs with
+/// the route's path, or `{stage}/$default` for the route that takes what no other does.
+pub(super) fn resource(route: &Route, method: &Method, target: &Target<'_>, below: usize) -> Result<String, Refusal> {
     let (api, stage) = (&route.stage.api, &route.stage.name);
-    let path = target.rest(below);
-    let arn = format!("arn:aws:execute-api:{}:{}:{}/{stage}/{method}/{path}", api.region, api.account_id, api.id);
+    let before = format!("arn:aws:execute-api:{}:{}:{}/{stage}", api.region, api.account_id, api.id);
+    let arn = match (api.kind, &route.key.path) {
+        (ApiKind::Rest, _) => format!("{before}/{method}/{}", target.rest(below)),
+        (ApiKind::Http, Some(_)) => format!("{before}/{method}{}", route.key.template),
+        (ApiKind::Http, None) => format!("{before}/{}", route.key.template),
+    };
     if arn.len() > MOST_ARN_BYTES {
         return Err(Refusal::with_detail(Outcome::UriTooLong, "the path makes too long a resource for policies"));
     }

@@ -4,6 +4,7 @@ pub(crate) mod cognito;
 mod iam;
 pub(crate) mod jwt;
 pub(crate) mod key;
+pub(crate) mod lambda;
 pub(crate) mod policy;
 
 use std::sync::Arc;
@@ -11,11 +12,13 @@ use std::sync::Arc;
 use cognito::CognitoAuthorizer;
 use http::Request;
 use jwt::{Claims, JwtAuthorizer};
+use lambda::LambdaAuthorizer;
 
 use crate::{
     body::{Upload, UploadBody},
+    core::Core,
     exchange::Exchange,
-    facts::AuthorizerFacts,
+    facts::{AuthorizerFacts, AuthorizerKind},
     refusal::Refusal,
     serving::Route,
     sigv4::CredentialStore,
@@ -33,10 +36,14 @@ pub(crate) enum Guard {
     Jwt(Arc<JwtAuthorizer>),
     /// A token of a user pool.
     Cognito(Arc<CognitoAuthorizer>),
+    /// What a function says.
+    Lambda(Arc<LambdaAuthorizer>),
 }
 
 /// A request that asks to pass.
 pub(crate) struct Asking<'r> {
+    /// The thread that serves it.
+    pub core: &'r Core,
     /// The route that it asks for.
     pub route: &'r Route,
     /// Its target.
@@ -63,18 +70,20 @@ impl Guard {
         match self {
             Self::Open => Ok(()),
             Self::Iam(credentials) => iam::admit(credentials, asking).await,
+            Self::Lambda(authorizer) => authorizer.admit(asking).await,
             Self::Jwt(authorizer) => {
                 asking.exchange.facts.authorizer = Some(Box::default());
                 let (request, query) = (&*asking.request, asking.request.uri().query());
                 let claims = authorizer.check(request.headers(), query, &asking.route.scopes).await?;
-                note(asking.exchange, claims);
+                note(asking.exchange, AuthorizerKind::Jwt, claims);
                 Ok(())
             }
             Self::Cognito(authorizer) => {
-                asking.exchange.facts.authorizer = Some(Box::default());
+                asking.exchange.facts.authorizer =
+                    Some(Box::new(AuthorizerFacts { kind: AuthorizerKind::Cognito, ..AuthorizerFacts::default() }));
                 let (request, query) = (&*asking.request, asking.request.uri().query());
                 let claims = authorizer.check(request.headers(), query, &asking.route.scopes).await?;
-                note(asking.exchange, claims);
+                note(asking.exchange, AuthorizerKind::Cognito, claims);
                 Ok(())
             }
         }
@@ -82,9 +91,13 @@ impl Guard {
 }
 
 /// What a token says of who asks.
-fn note(exchange: &mut Exchange, claims: Arc<Claims>) {
+fn note(exchange: &mut Exchange, kind: AuthorizerKind, claims: Arc<Claims>) {
     let principal = claims.principal().map(str::to_owned);
     exchange.record.principal.clone_from(&principal);
-    exchange.facts.authorizer =
-        Some(Box::new(AuthorizerFacts { principal_id: principal, claims: Some(claims), ..AuthorizerFacts::default() }));
+    exchange.facts.authorizer = Some(Box::new(AuthorizerFacts {
+        kind,
+        principal_id: principal,
+        claims: Some(claims),
+        ..AuthorizerFacts::default()
+    }));
 }

@@ -4,7 +4,12 @@
 //! What always holds: an explicit deny stands above every allow, and what nothing allows is denied. A policy with an
 //! element that is not known here is no policy: what it would have denied is not let through in silence.
 
+mod condition;
+
+use condition::Condition;
 use serde_json::Value;
+
+pub(crate) use condition::Circumstances;
 
 /// A policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +20,8 @@ struct Statement {
     allows: bool,
     actions: Patterns,
     resources: Patterns,
+    /// All of which must hold.
+    conditions: Vec<Condition>,
 }
 
 /// Texts with `*` and `?`, one of which must fit, or none.
@@ -50,10 +57,12 @@ impl Policy {
         Ok(Self(statements))
     }
 
-    /// What it says of an action on a resource.
-    pub(crate) fn decide(&self, action: &str, resource: &str) -> Decision {
+    /// What it says of an action on a resource, under these circumstances.
+    pub(crate) fn decide(&self, action: &str, resource: &str, circumstances: &Circumstances<'_>) -> Decision {
         let speaks = |statement: &&Statement| {
-            statement.actions.fit(&action.to_ascii_lowercase()) && statement.resources.fit(resource)
+            statement.actions.fit(&action.to_ascii_lowercase())
+                && statement.resources.fit(resource)
+                && statement.conditions.iter().all(|condition| condition.holds(circumstances))
         };
         let mut decision = Decision::ImplicitDeny;
         for statement in self.0.iter().filter(speaks) {
@@ -69,7 +78,7 @@ impl Policy {
 impl Statement {
     fn parse(value: &Value) -> Result<Self, String> {
         let members = value.as_object().ok_or("has a statement that is no object")?;
-        const KNOWN: [&str; 6] = ["Sid", "Effect", "Action", "NotAction", "Resource", "NotResource"];
+        const KNOWN: [&str; 7] = ["Sid", "Effect", "Action", "NotAction", "Resource", "NotResource", "Condition"];
         if let Some(unknown) = members.keys().find(|key| !KNOWN.contains(&key.as_str())) {
             return Err(format!("has {unknown}, which is not supported; a statement has {}", KNOWN.join(", ")));
         }
@@ -81,7 +90,9 @@ impl Statement {
         let mut actions = Patterns::parse(value, "Action", "NotAction")?;
         // Actions are compared without regard to case, resources are not.
         actions.patterns.iter_mut().for_each(|pattern| pattern.make_ascii_lowercase());
-        Ok(Self { allows, actions, resources: Patterns::parse(value, "Resource", "NotResource")? })
+        let resources = Patterns::parse(value, "Resource", "NotResource")?;
+        let conditions = value.get("Condition").map(condition::parse).transpose()?.unwrap_or_default();
+        Ok(Self { allows, actions, resources, conditions })
     }
 }
 
@@ -134,7 +145,7 @@ fn fits(pattern: &[u8], text: &[u8]) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use proptest::prelude::*;
     use serde_json::json;
 
@@ -143,7 +154,31 @@ mod tests {
     const ACTION: &str = "execute-api:Invoke";
 
     fn decide(policy: &Value, resource: &str) -> Decision {
-        Policy::parse(policy).unwrap().decide(ACTION, resource)
+        Policy::parse(policy).unwrap().decide(ACTION, resource, &circumstances())
+    }
+
+    pub(crate) fn circumstances() -> Circumstances<'static> {
+        Circumstances {
+            source_ip: "10.1.2.3".parse().unwrap(),
+            user_agent: None,
+            referer: None,
+            is_secure: true,
+            now: crate::sigv4::Moment::parse_extended("2026-03-01T12:00:00Z").unwrap(),
+            principal_arn: None,
+        }
+    }
+
+    #[test]
+    fn a_statement_speaks_of_calls_that_fulfil_its_conditions() {
+        let policy = |network: &str| {
+            json!({"Statement": [
+                {"Effect": "Allow", "Action": "*", "Resource": "*"},
+                {"Effect": "Deny", "Action": "*", "Resource": "*",
+                    "Condition": {"NotIpAddress": {"aws:SourceIp": network}}},
+            ]})
+        };
+        assert_eq!(decide(&policy("10.0.0.0/8"), "a"), Decision::Allow);
+        assert_eq!(decide(&policy("192.0.2.0/24"), "a"), Decision::ExplicitDeny);
     }
 
     #[test]
@@ -178,8 +213,8 @@ mod tests {
             (json!({"Statement": {"Effect": "Allow", "Action": 1, "Resource": "*"}}), "no text and no list"),
             (json!({"Statement": {"Effect": "Allow", "Action": ["*", 1], "Resource": "*"}}), "no text and no list"),
             (
-                json!({"Statement": {"Effect": "Allow", "Action": "*", "Resource": "*", "Condition": {}}}),
-                "has Condition",
+                json!({"Statement": {"Effect": "Allow", "Action": "*", "Resource": "*", "Principal": "*"}}),
+                "has Principal",
             ),
         ] {
             let problem = Policy::parse(&policy).unwrap_err();

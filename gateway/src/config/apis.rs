@@ -7,6 +7,7 @@ use weir_station::config::Section;
 use super::{
     definitions::{ApiDefinition, ApiKind, Auth, Cors, Privacy, RouteDefinition, StageDefinition, UnknownRoute},
     integration::Integration,
+    lambda::{FunctionDefaults, PayloadVersion},
     limit, logs, privacy, responses,
     traces::read_traces,
 };
@@ -19,6 +20,12 @@ pub(super) struct Known {
     pub jwt: Vec<String>,
     /// `[[cognito_authorizer]]`.
     pub cognito: Vec<String>,
+    /// `[[lambda_authorizer]]`.
+    pub lambda: Vec<String>,
+    /// Those of them that are told of a token alone.
+    pub lambda_of_tokens: Vec<String>,
+    /// Where functions are, unless they say otherwise.
+    pub functions: FunctionDefaults,
     /// Whether there is a file of credentials for signatures.
     pub has_credentials: bool,
     /// What is recorded of those who ask, unless the API says otherwise.
@@ -35,7 +42,7 @@ pub(super) fn read_api(section: &Section, known: &Known) -> Option<ApiDefinition
     let stages = read_stages(section, kind);
     let mut routes: Vec<RouteDefinition> = Vec::new();
     for section in section.sections("route") {
-        let Some(route) = read_route(&section, known, &stages) else { continue };
+        let Some(route) = read_route(&section, known, &stages, kind) else { continue };
         if let Some(other) = routes.iter().find(|other| other.key.means_the_same(&route.key)) {
             let problem = format!("means the same requests as {:?}", other.key.to_string());
             section.fault("route", problem, "each route once");
@@ -43,6 +50,7 @@ pub(super) fn read_api(section: &Section, known: &Known) -> Option<ApiDefinition
         if kind == ApiKind::Rest && route.key.path.is_none() {
             section.fault("route", "is $default, which only HTTP APIs have", "\"ANY /{proxy+}\", or kind = \"http\"");
         }
+        check_lambda(&section, kind, &route, known);
         routes.push(route);
     }
     routes.sort_by(|a, b| a.key.precedence(&b.key));
@@ -54,6 +62,7 @@ pub(super) fn read_api(section: &Section, known: &Known) -> Option<ApiDefinition
     let traces = read_traces(&section.section("traces"));
     let responses = responses::read(section, kind);
     let access_log = logs::read(&section.section("access_log"), kind);
+    let binary_media_types = section.value("binary_media_types", Vec::new());
     Some(ApiDefinition {
         name: name?,
         id: id?,
@@ -66,6 +75,7 @@ pub(super) fn read_api(section: &Section, known: &Known) -> Option<ApiDefinition
         privacy,
         traces,
         access_log,
+        binary_media_types,
         responses,
     })
 }
@@ -189,7 +199,7 @@ impl Cors {
     }
 }
 
-fn read_route(section: &Section, known: &Known, stages: &[StageDefinition]) -> Option<RouteDefinition> {
+fn read_route(section: &Section, known: &Known, stages: &[StageDefinition], kind: ApiKind) -> Option<RouteDefinition> {
     let text = section.required::<String>("route");
     let key = text.and_then(|text| match RouteKey::parse(&text) {
         Ok(key) => Some(key),
@@ -198,7 +208,7 @@ fn read_route(section: &Section, known: &Known, stages: &[StageDefinition]) -> O
             None
         }
     });
-    let integration = Integration::read(&section.section("integration"), known.timeout);
+    let integration = Integration::read(&section.section("integration"), known.timeout, kind, &known.functions);
     let auth = read_auth(section, known);
     let scopes = section.value("scopes", Vec::new());
     if !scopes.is_empty() && !matches!(auth, Auth::Jwt(_) | Auth::Cognito(_)) {
@@ -235,6 +245,19 @@ fn read_route(section: &Section, known: &Known, stages: &[StageDefinition]) -> O
     })
 }
 
+/// What of functions one kind of API alone has.
+fn check_lambda(section: &Section, kind: ApiKind, route: &RouteDefinition, known: &Known) {
+    let is_2 = matches!(&route.integration, Integration::Lambda(lambda) if lambda.payload == Some(PayloadVersion::V2));
+    if kind == ApiKind::Rest && is_2 {
+        let expected = "\"1.0\": REST APIs have no other; or kind = \"http\"";
+        section.fault("integration.payload_version", "is \"2.0\"", expected);
+    }
+    if kind == ApiKind::Http && matches!(&route.auth, Auth::Lambda(name) if known.lambda_of_tokens.contains(name)) {
+        let expected = "a Lambda authorizer of kind = \"request\": only REST APIs have those of tokens";
+        section.fault("auth", "names a Lambda authorizer of kind = \"token\"", expected);
+    }
+}
+
 fn read_auth(section: &Section, known: &Known) -> Auth {
     let text = section.value("auth", "none".to_owned());
     let named = |kind: &str, names: &[String], name: &str, make: fn(String) -> Auth| {
@@ -257,8 +280,9 @@ fn read_auth(section: &Section, known: &Known) -> Auth {
         }
         (_, Some(("jwt", name))) => named("jwt", &known.jwt, name, Auth::Jwt),
         (_, Some(("cognito", name))) => named("cognito", &known.cognito, name, Auth::Cognito),
+        (_, Some(("lambda", name))) => named("lambda", &known.lambda, name, Auth::Lambda),
         _ => {
-            let expected = "\"none\", \"iam\", \"jwt:name\" or \"cognito:name\"; \
+            let expected = "\"none\", \"iam\", \"jwt:name\", \"cognito:name\" or \"lambda:name\"; \
                             api_key_required = true asks for an API key";
             section.fault("auth", format!("is {text:?}"), expected);
             Auth::None

@@ -20,6 +20,7 @@ use super::{
     authorizers::{CognitoDefinition, JwtDefinition, read_cognito, read_jwt},
     domains::{read_domain, read_service},
     integration::Integration,
+    lambda::{FunctionDefaults, LambdaAuthorizerDefinition},
     logs::AccessLogDefinition,
     plans::{Plans, ServedStage},
     privacy,
@@ -47,6 +48,8 @@ pub struct Definitions {
     pub jwt_authorizers: Vec<JwtDefinition>,
     /// The Cognito authorizers.
     pub cognito_authorizers: Vec<CognitoDefinition>,
+    /// The Lambda authorizers.
+    pub lambda_authorizers: Vec<LambdaAuthorizerDefinition>,
     /// Who may sign requests: a file of credentials.
     pub credentials: Option<PathBuf>,
     /// Files besides the configuration's own that definitions stand in.
@@ -59,11 +62,23 @@ impl Definitions {
         let cognito = document.sections("cognito_authorizer");
         let cognito_authorizers: Vec<_> = cognito.iter().filter_map(read_cognito).collect();
         let credentials: Option<PathBuf> = gateway.optional("iam_credentials_file");
+        let region = gateway.value("region", "us-east-1".to_owned());
+        let functions = FunctionDefaults { region: region.clone(), has_credentials: credentials.is_some() };
+        let lambda = document.sections("lambda_authorizer");
+        let lambda = lambda.iter().filter_map(|section| LambdaAuthorizerDefinition::read(section, &functions));
+        let lambda_authorizers: Vec<_> = lambda.collect();
         let privacy = privacy::read(&gateway.section("privacy"));
         let known = Known {
             privacy: privacy.clone(),
             jwt: jwt_authorizers.iter().map(|authorizer| authorizer.name.clone()).collect(),
             cognito: cognito_authorizers.iter().map(|authorizer| authorizer.name.clone()).collect(),
+            lambda: lambda_authorizers.iter().map(|own| own.name.clone()).collect(),
+            lambda_of_tokens: lambda_authorizers
+                .iter()
+                .filter(|own| own.is_token)
+                .map(|own| own.name.clone())
+                .collect(),
+            functions,
             has_credentials: credentials.is_some(),
             timeout: gateway.value("integration_timeout", Duration::from_secs(29)),
         };
@@ -87,7 +102,7 @@ impl Definitions {
         let services = document.sections("service").iter().filter_map(read_service).collect();
         Self {
             account_id: gateway.value("account_id", "000000000000".to_owned()),
-            region: gateway.value("region", "us-east-1".to_owned()),
+            region,
             privacy,
             apis,
             domains,
@@ -95,6 +110,7 @@ impl Definitions {
             plans,
             jwt_authorizers,
             cognito_authorizers,
+            lambda_authorizers,
             credentials,
             files,
         }
@@ -155,6 +171,8 @@ pub struct ApiDefinition {
     pub traces: TraceDefinition,
     /// Its access log, beside the records.
     pub access_log: Option<AccessLogDefinition>,
+    /// Media types whose bodies functions get and give as bytes, in base64: `image/png`, `image/*`, `*/*`.
+    pub binary_media_types: Vec<String>,
     /// What it says in place of the gateway's own words (REST APIs).
     pub(crate) responses: Vec<GatewayResponse>,
 }
@@ -213,6 +231,8 @@ pub enum Auth {
     Jwt(String),
     /// A token of a user pool that the Cognito authorizer of this name takes.
     Cognito(String),
+    /// What the Lambda authorizer of this name says.
+    Lambda(String),
 }
 
 /// Which traces are kept, besides those of errors: none says nothing.

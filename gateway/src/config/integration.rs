@@ -9,6 +9,12 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, uri::Authority};
 use weir_station::{config::Section, tls::ClientTlsConfig};
 
+use super::{
+    definitions::ApiKind,
+    lambda::{FunctionDefaults, LambdaProxy},
+    mapping::Mapping,
+};
+
 /// What answers a route.
 #[derive(Clone, Debug)]
 pub enum Integration {
@@ -16,6 +22,8 @@ pub enum Integration {
     HttpProxy(HttpProxy),
     /// The gateway, with what the configuration says.
     Mock(Mock),
+    /// A Lambda function.
+    Lambda(LambdaProxy),
 }
 
 /// An HTTP server behind the gateway.
@@ -32,6 +40,8 @@ pub struct HttpProxy {
     pub idle_timeout: Duration,
     /// How the two recognise each other, by TLS.
     pub tls: ClientTlsConfig,
+    /// What of requests and responses is changed.
+    pub(crate) mapping: Mapping,
 }
 
 /// A fixed answer.
@@ -67,12 +77,18 @@ enum Piece {
 
 impl Integration {
     /// Reads the table `integration` of a route.
-    pub(super) fn read(section: &Section, timeout: Duration) -> Option<Self> {
+    pub(super) fn read(
+        section: &Section,
+        timeout: Duration,
+        kind: ApiKind,
+        functions: &FunctionDefaults,
+    ) -> Option<Self> {
         match section.required::<String>("type")?.as_str() {
-            "http_proxy" => HttpProxy::read(section, timeout).map(Self::HttpProxy),
+            "http_proxy" => HttpProxy::read(section, timeout, kind).map(Self::HttpProxy),
             "mock" => Mock::read(section).map(Self::Mock),
+            "lambda" => LambdaProxy::read(section, timeout, functions).map(Self::Lambda),
             other => {
-                section.fault("type", format!("is {other:?}"), "\"http_proxy\" or \"mock\"");
+                section.fault("type", format!("is {other:?}"), "\"http_proxy\", \"lambda\" or \"mock\"");
                 None
             }
         }
@@ -90,20 +106,28 @@ impl Integration {
         match self {
             Self::HttpProxy(proxy) => {
                 let uri = StageUri::new(&proxy.uri, variables).map_err(|problem| (problem, StageUri::EXPECTED))?;
-                match uri.parameters().find(|name| !parameters.contains(name)) {
+                let is_known = |name: &str| {
+                    parameters.contains(&name) || proxy.mapping.path_parameters().any(|mapped| mapped == name)
+                };
+                if let Some(name) = uri.parameters().find(|name| !is_known(name)) {
+                    return Err((format!("names {{{name}}}, which is no parameter of the route"), StageUri::EXPECTED));
+                }
+                match proxy.mapping.unknown_parameter(parameters) {
                     Some(name) => {
-                        Err((format!("names {{{name}}}, which is no parameter of the route"), StageUri::EXPECTED))
+                        let problem = format!("is mapped from the parameter {name:?}, which the route does not have");
+                        Err((problem, "the name of one of the route's parameters"))
                     }
                     None => Ok(()),
                 }
             }
+            Self::Lambda(lambda) => lambda.function.check(variables),
             Self::Mock(_) => Ok(()),
         }
     }
 }
 
 impl HttpProxy {
-    fn read(section: &Section, timeout: Duration) -> Option<Self> {
+    fn read(section: &Section, timeout: Duration, kind: ApiKind) -> Option<Self> {
         let tls = ClientTlsConfig::read(&section.section("tls"));
         let method = section.optional::<String>("method").and_then(|text| {
             let method = Method::from_str(&text).ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_uppercase()));
@@ -114,7 +138,8 @@ impl HttpProxy {
         });
         let timeout = section.value("timeout", timeout);
         let idle_timeout = section.value("idle_timeout", Duration::from_secs(300));
-        Some(Self { uri: section.required("uri")?, method, timeout, idle_timeout, tls })
+        let mapping = Mapping::read(section, kind);
+        Some(Self { uri: section.required("uri")?, method, timeout, idle_timeout, tls, mapping })
     }
 }
 

@@ -6,6 +6,10 @@ use weir_station::config::Section;
 use super::definitions::ApiKind;
 use crate::responses::{GatewayResponse, Source, TYPES, Template};
 
+/// Headers that say how a response is sent (RFC 9110, 7.6.1, and RFC 9112, 6).
+const OF_CONNECTIONS: [&str; 7] =
+    ["connection", "content-length", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"];
+
 /// Reads the responses of an API's own.
 pub(super) fn read(api: &Section, kind: ApiKind) -> Vec<GatewayResponse> {
     let sections = api.sections("gateway_response");
@@ -38,6 +42,9 @@ fn read_one(section: &Section) -> Option<GatewayResponse> {
     let mut headers = Vec::new();
     for (name, value) in section.texts("headers") {
         match (HeaderName::try_from(name.as_str()), Source::parse(&value)) {
+            (Ok(name), _) if OF_CONNECTIONS.contains(&name.as_str()) => {
+                section.fault("headers", format!("{name:?} is the connection's to say"), "a header of the response");
+            }
             (Ok(name), Ok(source)) => headers.push((name, source)),
             (Err(_), _) => section.fault("headers", format!("{name:?} is no header's name"), "such as \"x-a\""),
             (_, Err(fault)) => {

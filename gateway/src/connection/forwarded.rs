@@ -35,7 +35,8 @@ impl FromStr for Network {
 }
 
 impl Network {
-    fn contains(self, address: IpAddr) -> bool {
+    /// Whether an address belongs to it.
+    pub(crate) fn contains(self, address: IpAddr) -> bool {
         let equal_bits = |own: u128, other: u128, width: u8| {
             let ignored = u32::from(width - self.bits);
             own.checked_shr(ignored) == other.checked_shr(ignored)

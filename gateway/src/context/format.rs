@@ -3,7 +3,7 @@
 //!
 //! What always holds: a request is one line, whatever its client sent. A value cannot end the line, nor the quotes that
 //! it stands in: in JSON it is escaped as JSON, in XML as XML, in CSV it is quoted, and elsewhere quotes, backslashes and
-//! control characters are escaped.
+//! control characters are escaped. What the API's privacy keeps back stands in no line.
 
 use std::{borrow::Cow, fmt::Write};
 
@@ -49,7 +49,8 @@ impl Format {
     pub(crate) fn parse(text: &str, kind: ApiKind) -> Result<Self, Vec<String>> {
         let (text, notation) = match preset(text, kind) {
             Some((text, notation)) => (Cow::Owned(text), notation),
-            None => (Cow::Borrowed(text.trim_end()), notation_of(text)),
+            // Of a format of one's own it shows when its pieces are known.
+            None => (Cow::Borrowed(text.trim_end()), Notation::Plain),
         };
         let mut faults = Vec::new();
         if text.len() > MOST_BYTES {
@@ -63,6 +64,7 @@ impl Format {
         if !pieces.iter().any(names_request) {
             faults.push("names the request neither by $context.requestId nor by $context.extendedRequestId".to_owned());
         }
+        let notation = if notation == Notation::Plain { notation_of(&pieces) } else { notation };
         if faults.is_empty() { Ok(Self { pieces, notation }) } else { Err(faults) }
     }
 
@@ -73,12 +75,21 @@ impl Format {
             match piece {
                 Piece::Text(text) => line.push_str(text),
                 Piece::Value { variable, is_quoted } => {
-                    self.notation.write(&mut line, variable.value(about).as_deref(), *is_quoted);
+                    self.notation.write(&mut line, shown(variable, about).as_deref(), *is_quoted);
                 }
             }
         }
         line
     }
+}
+
+/// The value of a variable, as far as the API's privacy lets it be recorded. Who asked the facts have no more then.
+fn shown<'a>(variable: &Variable, about: &About<'a>) -> Option<Cow<'a, str>> {
+    if variable.is_source_ip() {
+        // The record has of it what it may have.
+        return about.record.client_address.as_deref().map(Cow::Borrowed);
+    }
+    variable.value(about)
 }
 
 impl Notation {
@@ -120,7 +131,7 @@ fn xml(line: &mut String, value: &str) {
             '"' => line.push_str("&quot;"),
             '\'' => line.push_str("&apos;"),
             // XML 1.0 has no way to write these.
-            control if control.is_control() => line.push('?'),
+            control if control.is_control() || matches!(control, '\u{fffe}' | '\u{ffff}') => line.push('?'),
             other => line.push(other),
         }
     }
@@ -129,8 +140,8 @@ fn xml(line: &mut String, value: &str) {
 /// RFC 4180, but that a value stays on its line.
 fn csv(line: &mut String, value: &str) {
     let value: String = value.chars().map(|own| if own.is_control() { '?' } else { own }).collect();
-    // A spreadsheet must not take what a client sent for a formula.
-    let is_bare = !value.contains([',', '"']) && !value.starts_with(['=', '+', '-', '@']);
+    // A hyphen that is a value is told from one that stands for none.
+    let is_bare = !value.contains([',', '"']) && value != "-";
     if is_bare {
         line.push_str(&value);
     } else {
@@ -151,11 +162,22 @@ fn plain(line: &mut String, value: &str) {
     }
 }
 
-/// What a format that is no preset is written in, by how it begins.
-fn notation_of(text: &str) -> Notation {
-    match text.trim_start().chars().next() {
-        Some('{' | '[') => Notation::Json,
-        Some('<') => Notation::Xml,
+/// What a format that is no preset is written in: JSON when it is JSON whatever its values are, XML by how it begins.
+fn notation_of(pieces: &[Piece]) -> Notation {
+    let with = |value: Option<&str>| {
+        let mut line = String::new();
+        for piece in pieces {
+            match piece {
+                Piece::Text(text) => line.push_str(text),
+                Piece::Value { is_quoted, .. } => Notation::Json.write(&mut line, value, *is_quoted),
+            }
+        }
+        line
+    };
+    let is_json = |value| serde_json::from_str::<Value>(&with(value)).is_ok_and(|line| !line.is_string());
+    match pieces.first() {
+        Some(Piece::Text(text)) if text.trim_start().starts_with('<') => Notation::Xml,
+        _ if is_json(None) && is_json(Some("1")) && is_json(Some("a")) => Notation::Json,
         _ => Notation::Plain,
     }
 }
@@ -163,16 +185,21 @@ fn notation_of(text: &str) -> Notation {
 fn pieces(text: &str, kind: ApiKind, faults: &mut Vec<String>) -> Vec<Piece> {
     let (mut pieces, mut rest, mut is_quoted) = (Vec::new(), text, false);
     while let Some((before, after)) = rest.split_once('$') {
-        is_quoted ^= before.matches('"').count() % 2 == 1;
+        is_quoted ^= quotes(before) % 2 == 1;
         pieces.push(Piece::Text(before.to_owned()));
         let Some(after) = after.strip_prefix("context.") else {
             faults.push(format!("has \"${}\"; only $context variables stand in access logs", first_word(after)));
             rest = after;
             continue;
         };
-        let name = first_word(after);
-        // A full stop after a name ends a sentence, not the name.
-        let name = name.trim_end_matches('.');
+        let name = match Variable::name_in(after) {
+            Ok(name) => name,
+            Err(fault) => {
+                faults.push(fault);
+                rest = after;
+                continue;
+            }
+        };
         match Variable::parse(name, kind) {
             Ok(variable) => pieces.push(Piece::Value { variable, is_quoted }),
             Err(fault) => faults.push(fault),
@@ -181,6 +208,16 @@ fn pieces(text: &str, kind: ApiKind, faults: &mut Vec<String>) -> Vec<Piece> {
     }
     pieces.push(Piece::Text(rest.to_owned()));
     pieces
+}
+
+/// Quotes that begin or end a text: those after a backslash do neither.
+pub(crate) fn quotes(text: &str) -> usize {
+    let (mut count, mut is_escaped) = (0, false);
+    for byte in text.bytes() {
+        count += usize::from(byte == b'"' && !is_escaped);
+        is_escaped = byte == b'\\' && !is_escaped;
+    }
+    count
 }
 
 fn first_word(text: &str) -> &str {

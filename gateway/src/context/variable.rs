@@ -9,7 +9,7 @@
 use std::borrow::Cow;
 
 use serde_json::Value;
-use weir_record::AccessRecord;
+use weir_record::{AccessRecord, keys};
 
 use super::{clf_time, extended_request_id};
 use crate::{
@@ -36,6 +36,8 @@ pub(crate) enum Variable {
     Named(&'static str, Get),
     /// A claim of a token.
     Claim(String),
+    /// What a Lambda authorizer said.
+    Authorizer(String),
 }
 
 impl std::fmt::Debug for Variable {
@@ -43,6 +45,7 @@ impl std::fmt::Debug for Variable {
         match self {
             Self::Named(name, _) => write!(f, "$context.{name}"),
             Self::Claim(name) => write!(f, "$context.authorizer.claims.{name}"),
+            Self::Authorizer(name) => write!(f, "$context.authorizer.{name}"),
         }
     }
 }
@@ -61,8 +64,17 @@ impl Variable {
     /// # Errors
     /// What is wrong with the name, and what would be right.
     pub(crate) fn parse(name: &str, kind: ApiKind) -> Result<Self, String> {
-        if let Some(claim) = name.strip_prefix("authorizer.claims.").filter(|claim| !claim.is_empty()) {
-            return Ok(Self::Claim(claim.to_owned()));
+        if let Some(claim) = name.strip_prefix("authorizer.claims") {
+            let quoted = claim.strip_prefix("['").and_then(|claim| claim.strip_suffix("']"));
+            let claim = quoted.or_else(|| claim.strip_prefix('.')).filter(|claim| !claim.is_empty());
+            let fault = || format!("$context.{name} names no claim; expected .name or ['name'] after claims");
+            return claim.map(|claim| Self::Claim(claim.to_owned())).ok_or_else(fault);
+        }
+        if name == "identity.apiKey" {
+            return Err("$context.identity.apiKey is a secret; $context.identity.apiKeyId names the key".to_owned());
+        }
+        if let Some((_, why)) = ELSEWHERE.iter().find(|(own, _)| name.starts_with(own)) {
+            return Err(format!("$context.{name} has no value here: {why}"));
         }
         let (this, other) = match kind {
             ApiKind::Http => (Of::Http, "REST"),
@@ -71,6 +83,9 @@ impl Variable {
         match VARIABLES.iter().find(|(own, ..)| *own == name) {
             Some((own, of, get)) if *of == Of::Both || *of == this => Ok(Self::Named(own, *get)),
             Some(_) => Err(format!("$context.{name} is one of {other} APIs")),
+            None if name.strip_prefix("authorizer.").is_some_and(|own| !own.is_empty() && !own.contains('.')) => {
+                Ok(Self::Authorizer(name["authorizer.".len()..].to_owned()))
+            }
             None => {
                 let near = VARIABLES.iter().filter(|(_, of, _)| *of == Of::Both || *of == this);
                 let near =
@@ -85,19 +100,60 @@ impl Variable {
         matches!(self, Self::Named("requestId" | "extendedRequestId", _))
     }
 
+    /// Whether it is the client's address.
+    pub(crate) fn is_source_ip(&self) -> bool {
+        matches!(self, Self::Named("identity.sourceIp", _))
+    }
+
+    /// The name of a variable that a text begins with, as far as it could be one: letters, digits, `_`, full stops, and
+    /// a claim's name in brackets.
+    ///
+    /// # Errors
+    /// When a claim's name goes on with what could be a part of it or of the text.
+    pub(crate) fn name_in(text: &str) -> Result<&str, String> {
+        let end = text.find(|own: char| !(own.is_ascii_alphanumeric() || own == '.' || own == '_'));
+        let (word, rest) = text.split_at(end.unwrap_or(text.len()));
+        if word == "authorizer.claims"
+            && let Some(end) = rest.strip_prefix("['").and_then(|rest| rest.find("']"))
+        {
+            return Ok(&text[..word.len() + 2 + end + 2]);
+        }
+        // A full stop after a name ends a sentence, not the name.
+        let name = word.trim_end_matches('.');
+        if let Some(claim) = name.strip_prefix("authorizer.claims.")
+            && rest.starts_with([':', '-'])
+            && rest[1..].starts_with(|next: char| next.is_ascii_alphanumeric())
+        {
+            let mark = &rest[..1];
+            return Err(format!("$context.{name}{mark}… can be read in two ways; expected claims['{claim}{mark}…']"));
+        }
+        Ok(name)
+    }
+
     /// Its value; none when it has none.
     pub(crate) fn value<'a>(&self, about: &About<'a>) -> Option<Cow<'a, str>> {
         match self {
             Self::Named(_, get) => get(about),
             Self::Claim(name) => {
                 let claims = about.facts.authorizer.as_ref()?.claims.as_ref()?;
-                claims.all.get(name).map(|value| match value {
-                    Value::String(text) => Cow::Borrowed(text.as_str()),
-                    other => Cow::Owned(other.to_string()),
-                })
+                claims.all.get(name).map(as_text)
             }
+            Self::Authorizer(name) => about.facts.authorizer.as_ref()?.context.as_ref()?.get(name).map(as_text),
         }
     }
+}
+
+/// A text without its quotes, anything else as JSON.
+fn as_text(value: &Value) -> Cow<'_, str> {
+    match value {
+        Value::String(text) => Cow::Borrowed(text.as_str()),
+        other => Cow::Owned(other.to_string()),
+    }
+}
+
+/// The status of the call to a function; of another integration, its own.
+fn integration_status<'a>(about: &About<'a>) -> Option<Cow<'a, str>> {
+    number(about.facts.integration.service_status.or(about.record.integration_status))
 }
 
 /// A text of a record that may be empty.
@@ -137,6 +193,35 @@ fn message_string<'a>(about: &About<'a>) -> Option<Cow<'a, str>> {
     Some(Cow::Owned(Value::from(message).to_string()))
 }
 
+/// X-Ray's trace id of the request: the root that its header goes on with.
+fn xray_trace_id<'a>(about: &About<'a>) -> Option<Cow<'a, str>> {
+    match about.record.attributes.get(keys::XRAY_TRACE_ID) {
+        Some(other) => text(other),
+        None => Some(Cow::Owned(xray::root(about.record.trace_id?))),
+    }
+}
+
+/// What API Gateway has and Weir has not, by how its name begins, and why.
+const ELSEWHERE: &[(&str, &str)] = &[
+    ("waf", "there is no web application firewall"),
+    ("webaclArn", "there is no web application firewall"),
+    ("isCanaryRequest", "stages have no canaries"),
+    ("endpointType", "there is one type of endpoint"),
+    ("customDomain.routingRuleIdMatched", "domains have mappings, not routing rules"),
+    ("identity.cognito", "there are no identity pools"),
+    ("identity.clientCert", "clients show no certificates"),
+    ("identity.vpc", "there are no VPC endpoints"),
+    ("requestOverride", "it is one of mapping templates"),
+    ("responseOverride", "it is one of mapping templates"),
+    ("error.validationErrorString", "requests are not validated against models"),
+    ("integration.responseTransferMode", "every response is passed on as it comes"),
+    ("integration.timeTo", "it is not measured"),
+    ("connectedAt", "it is one of WebSocket APIs"),
+    ("connectionId", "it is one of WebSocket APIs"),
+    ("eventType", "it is one of WebSocket APIs"),
+    ("messageId", "it is one of WebSocket APIs"),
+];
+
 macro_rules! variables {
     ($($name:literal, $of:ident, $get:expr;)+) => {
         const VARIABLES: &[(&str, Of, Get)] = &[$(($name, Of::$of, $get)),+];
@@ -153,6 +238,11 @@ variables! {
     "authorize.latency", Rest, |about| latency(about.facts.authorize.as_ref());
     "authorize.status", Rest, |about| status(about.facts.authorize.as_ref());
     "authorizer.error", Both, |about| error(about.facts.authorizer.as_ref().map(|own| &own.phase));
+    "authorizer.integrationLatency", Both, |about| {
+        milliseconds(about.facts.authorizer.as_ref()?.integration_latency_us)
+    };
+    "authorizer.integrationStatus", Both, |about| number(about.facts.authorizer.as_ref()?.integration_status);
+    "authorizer.requestId", Both, |about| text(about.facts.authorizer.as_ref()?.request_id.as_deref()?);
     "authorizer.latency", Both, |about| latency(about.facts.authorizer.as_ref().map(|own| &own.phase));
     "authorizer.status", Both, |about| status(about.facts.authorizer.as_ref().map(|own| &own.phase));
     "authorizer.principalId", Both, |about| text(about.facts.authorizer.as_ref()?.principal_id.as_deref()?);
@@ -177,18 +267,18 @@ variables! {
     "identity.apiKeyId", Rest, |about| text(about.record.api_key_id.as_deref()?);
     "identity.caller", Both, |about| text(about.facts.caller.as_ref()?.user_id.as_deref()?);
     "identity.principalOrgId", Both, |about| text(about.facts.caller.as_ref()?.principal_org_id.as_deref()?);
-    "identity.sourceIp", Both, |about| text(about.record.client_address.as_deref()?);
+    "identity.sourceIp", Both, |about| Some(Cow::Owned(about.facts.address.to_string()));
     "identity.user", Both, |about| text(about.facts.caller.as_ref()?.user_id.as_deref()?);
     "identity.userAgent", Both, |about| text(about.record.user_agent.as_deref()?);
     "identity.userArn", Both, |about| text(about.facts.caller.as_ref()?.user_arn.as_deref()?);
     "integration.error", Both, |about| text(about.facts.integration.error.as_deref()?);
-    "integration.integrationStatus", Both, |about| number(about.record.integration_status);
+    "integration.integrationStatus", Both, integration_status;
     "integration.latency", Both, |about| milliseconds(about.record.integration_latency_us);
     "integration.requestId", Both, |about| text(about.facts.integration.request_id.as_deref()?);
     "integration.status", Both, |about| number(about.record.integration_status);
     "integrationErrorMessage", Both, |about| text(about.facts.integration.error.as_deref()?);
     "integrationLatency", Both, |about| milliseconds(about.record.integration_latency_us);
-    "integrationStatus", Both, |about| number(about.record.integration_status);
+    "integrationStatus", Both, integration_status;
     "path", Both, |about| text(&about.record.path);
     "protocol", Both, |about| Some(Cow::Owned(format!("HTTP/{}", about.record.protocol.as_deref()?)));
     "requestId", Both, |about| text(&about.record.request_id);
@@ -202,5 +292,5 @@ variables! {
     "stage", Both, |about| text(&about.record.stage);
     "status", Both, |about| number(about.record.status);
     "tlsVersion", Rest, |about| text(about.facts.client.tls.as_ref()?.version);
-    "xrayTraceId", Rest, |about| Some(Cow::Owned(xray::root(about.record.trace_id?)));
+    "xrayTraceId", Rest, xray_trace_id;
 }

@@ -1,12 +1,12 @@
 //! To a server behind the gateway: the request as it goes up, and what comes of it.
 
-use std::{rc::Rc, time::Duration};
+use std::{collections::VecDeque, rc::Rc, time::Duration};
 
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use weir_record::Outcome;
 
-use super::{Answer, broken_upload, headers};
+use super::{Answer, broken_upload, headers, mapped};
 use crate::{
     body::{Proxied, Upload, UploadBody},
     connection::upgrade::Tunnel,
@@ -31,8 +31,15 @@ pub(super) async fn forward(
 ) -> Result<Answer, Refusal> {
     let parameters = route.key.parameters(target, exchange.facts.below);
     let value = |name: &str| parameters.iter().find(|(own, _)| *own == name).map_or("", |(_, value)| *value);
-    let path = proxy.uri.path_and_query(value, request.uri().query());
-    let uri = path.parse();
+    let changes = mapped::request(proxy, &mut request, target, &parameters, exchange, upload).await?;
+    let uri = match &changes {
+        None => proxy.uri.path_and_query(value, request.uri().query()),
+        Some(changes) => {
+            let value = |name: &str| changes.path_parameter(name).unwrap_or_else(|| value(name));
+            mapped::target(changes, proxy.uri.path_and_query(value, request.uri().query()))?
+        }
+    };
+    let uri = uri.parse();
     *request.uri_mut() =
         uri.map_err(|_| Refusal::with_detail(Outcome::BadRequestParameters, "the path makes no URI"))?;
     *request.version_mut() = http::Version::HTTP_11;
@@ -41,6 +48,9 @@ pub(super) async fn forward(
     }
     let is_websocket = asks_for_websocket(&request);
     headers::to_integration(request.headers_mut(), &proxy.upstream.host, exchange);
+    if let Some(changes) = &changes {
+        changes.headers(request.headers_mut());
+    }
     if is_websocket {
         request.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
         request.headers_mut().insert(header::UPGRADE, HeaderValue::from_static("websocket"));
@@ -57,6 +67,7 @@ pub(super) async fn forward(
         }
         Ok((response, lease)) => Ok(Answer::Integration(response.map(|body| {
             Box::new(Proxied {
+                first: VecDeque::new(),
                 body,
                 lease: Some(lease),
                 idle_timeout: proxy.idle_timeout,

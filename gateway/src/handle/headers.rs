@@ -58,10 +58,13 @@ pub(crate) fn to_integration(headers: &mut HeaderMap, host: &HeaderValue, exchan
             None => drop(headers.remove(FORWARDED_HOST)),
         }
     }
-    let before = headers.get(FORWARDED_FOR).filter(|_| is_trusted).and_then(|value| value.to_str().ok());
-    let clients = match before {
-        Some(before) => HeaderValue::try_from(format!("{before}, {}", client.peer.ip())),
-        None => HeaderValue::from_str(client.peer_text()),
+    let clients = if is_trusted && headers.contains_key(FORWARDED_FOR) {
+        // The last of several lines is of the nearest proxy: none may get lost.
+        let before = headers.get_all(FORWARDED_FOR).iter();
+        let lines: Vec<&[u8]> = before.map(HeaderValue::as_bytes).chain([client.peer_text().as_bytes()]).collect();
+        HeaderValue::try_from(lines.join(&b", "[..]))
+    } else {
+        HeaderValue::from_str(client.peer_text())
     };
     if let Ok(clients) = clients {
         headers.insert(FORWARDED_FOR, clients);
@@ -71,6 +74,25 @@ pub(crate) fn to_integration(headers: &mut HeaderMap, host: &HeaderValue, exchan
     }
     headers.insert(REQUEST_ID, exchange.request_id.clone());
     exchange.trace.write(headers, exchange.is_sampled());
+}
+
+/// The headers that a function is told of: those of the client and who it was, as API Gateway's events have them.
+pub(crate) fn to_function(headers: &mut HeaderMap, exchange: &Exchange) {
+    let asked = headers.get(header::HOST).cloned();
+    let asked = asked.or_else(|| HeaderValue::from_str(exchange.record.domain.as_deref()?).ok());
+    let is_trusted = exchange.facts.client.is_trusted_proxy();
+    let forwarded_host = headers.get(FORWARDED_HOST).filter(|_| is_trusted).cloned();
+    to_integration(headers, &asked.unwrap_or_else(|| HeaderValue::from_static("")), exchange);
+    match forwarded_host {
+        Some(host) => drop(headers.insert(FORWARDED_HOST, host)),
+        None => drop(headers.remove(FORWARDED_HOST)),
+    }
+    if !headers.contains_key(FORWARDED_PORT) {
+        let port = if exchange.scheme() == "https" { "443" } else { "80" };
+        headers.insert(FORWARDED_PORT, HeaderValue::from_static(port));
+    }
+    headers.remove(header::CONTENT_LENGTH);
+    headers.remove(REQUEST_ID);
 }
 
 /// What of an integration's headers does not go to the client.
@@ -113,8 +135,11 @@ pub(crate) fn ids_of_integration(headers: &HeaderMap) -> (Option<String>, Option
 }
 
 fn remove_hop_by_hop(headers: &mut HeaderMap) {
-    if let Some(value) = headers.get(header::CONNECTION).cloned() {
-        for name in value.to_str().unwrap_or_default().split(',') {
+    if let header::Entry::Occupied(lines) = headers.entry(header::CONNECTION) {
+        let (_, mut lines) = lines.remove_entry_mult();
+        let (first, more): (_, Vec<_>) = (lines.next(), lines.collect());
+        let lines = first.iter().chain(&more).filter_map(|line| line.to_str().ok());
+        for name in lines.flat_map(|line| line.split(',')) {
             headers.remove(name.trim());
         }
     }

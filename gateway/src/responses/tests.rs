@@ -76,3 +76,25 @@ fn what_is_no_value_is_told_why() {
     }
     assert!(Source::parse("literal").unwrap_err().contains("expected 'a literal'"));
 }
+
+#[test]
+fn quotes_that_are_escaped_are_a_part_of_the_text_that_they_stand_in() {
+    let template = r#"{"m":"from \"$method.request.header.Origin\"","s":$context.status}"#;
+    let (_, _, body) = applied(&[response("THROTTLED", None, Some(template))], "THROTTLED", 429, &record());
+    let body: serde_json::Value = serde_json::from_str(&body).unwrap();
+    assert_eq!(body["m"], r#"from "https://a"b""#);
+}
+
+#[test]
+fn a_response_may_tell_the_client_its_address_and_a_hyphen_ends_a_variable() {
+    let template = r#"{"ip":"$context.identity.sourceIp","id":"$context.stage-$context.status"}"#;
+    let record = AccessRecord { client_address: None, ..record() };
+    let (_, _, body) = applied(&[response("THROTTLED", None, Some(template))], "THROTTLED", 429, &record);
+    assert_eq!(body, r#"{"ip":"10.0.0.9","id":"prod-429"}"#);
+}
+
+#[test]
+fn a_literal_that_no_header_can_say_is_told() {
+    assert!(Source::parse("'a\nb'").unwrap_err().contains("no header can say"));
+    assert!(Source::parse("'").is_err() && Source::parse("stageVariables.").is_err());
+}

@@ -31,7 +31,8 @@ use aws_lc_rs::digest::{SHA256, digest};
 pub(crate) use credentials::{CredentialStore, Identities, Signer};
 pub(crate) use fault::{Fault, FaultKind};
 use http::{HeaderMap, Method, Uri};
-pub(crate) use sign::sign;
+pub(crate) use moment::Moment;
+pub(crate) use sign::{SignError, sign};
 pub(crate) use verify::{Claim, Expected, begin};
 
 /// The one algorithm.

@@ -4,17 +4,18 @@
 //! that the disk does not take. The collector has the records all the same.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fs::{self, File, OpenOptions},
     io::{self, Write},
     path::{Path, PathBuf},
     sync::{Arc, atomic::Ordering::Relaxed},
-    time::Duration,
+    thread,
+    time::{Duration, Instant},
 };
 
 use tokio::{
     signal::unix::{SignalKind, signal},
-    sync::mpsc,
+    sync::{mpsc, oneshot},
 };
 
 use crate::{config::logs::Destination, stats::Stats};
@@ -50,6 +51,26 @@ pub(crate) struct Writer {
     queue: mpsc::Receiver<Line>,
     stats: Arc<Stats>,
     files: HashMap<PathBuf, LogFile>,
+    /// Where lines could not be written the last time; it has been told.
+    failing: HashSet<Option<PathBuf>>,
+}
+
+/// An access log that cannot be written.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot open the access log {}: {source}", .path.display())]
+pub struct AccessLogError {
+    path: PathBuf,
+    source: io::Error,
+}
+
+/// Looks whether lines could go there, so that a wrong path is told at the start.
+pub(crate) fn check(to: &Destination) -> Result<(), AccessLogError> {
+    let Some(path) = &to.file else { return Ok(()) };
+    open(path).map(drop).map_err(|source| AccessLogError { path: path.clone(), source })
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new().append(true).create(true).open(path)
 }
 
 /// A file that lines go to.
@@ -58,19 +79,37 @@ struct LogFile {
     file: Option<File>,
     bytes: u64,
     /// When it may be tried again, after it could not be written.
-    not_before: Option<std::time::Instant>,
+    not_before: Option<Instant>,
 }
 
 /// Both ends.
 pub(crate) fn lines(stats: Arc<Stats>) -> (Lines, Writer) {
     let (near, far) = mpsc::channel(QUEUE_LINES);
-    let writer = Writer { queue: far, stats: Arc::clone(&stats), files: HashMap::new() };
+    let writer = Writer { queue: far, stats: Arc::clone(&stats), files: HashMap::new(), failing: HashSet::new() };
     (Lines { queue: near, stats }, writer)
 }
 
 impl Writer {
+    /// Writes lines on a thread of its own: a disk or a terminal that takes none holds up nobody else. Tells when no more
+    /// can come and all are written.
+    ///
+    /// # Errors
+    /// When the system refuses the thread or its runtime.
+    pub(crate) fn start(self) -> io::Result<oneshot::Receiver<()>> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (ended, end) = oneshot::channel();
+        thread::Builder::new().name("weir-access-log".to_owned()).spawn(move || {
+            match runtime.block_on(self.run()) {
+                // Nobody waits for the end when the process is going down anyway.
+                Ok(()) => drop(ended.send(())),
+                Err(error) => tracing::error!(%error, "access logs are not written"),
+            }
+        })?;
+        Ok(end)
+    }
+
     /// Writes lines until no more can come. Files are opened anew after SIGHUP: whoever moved them away has them.
-    pub(crate) async fn run(mut self) -> io::Result<()> {
+    async fn run(mut self) -> io::Result<()> {
         let mut hangups = signal(SignalKind::hangup())?;
         let mut waiting = Vec::new();
         loop {
@@ -105,9 +144,23 @@ impl Writer {
                 None => io::stdout().write_all(text.as_bytes()),
                 Some(path) => self.files.entry(path.clone()).or_insert_with(LogFile::new).write(path, &to, &text),
             };
-            if let Err(error) = written {
-                self.stats.lines_dropped.fetch_add(count, Relaxed);
-                tracing::warn!(%error, lines = count, to = ?to.file, "lines of the access log were not written");
+            self.told(&to, count, written);
+        }
+    }
+
+    /// Counts the lines that were not written. Of an outage the first failure and the end are told.
+    fn told(&mut self, to: &Destination, lines: u64, written: io::Result<()>) {
+        match written {
+            Err(error) => {
+                self.stats.lines_dropped.fetch_add(lines, Relaxed);
+                if self.failing.insert(to.file.clone()) {
+                    tracing::warn!(%error, to = ?to.file, "lines of the access log are not written, but counted");
+                }
+            }
+            Ok(()) => {
+                if !self.failing.is_empty() && self.failing.remove(&to.file) {
+                    tracing::info!(to = ?to.file, "lines of the access log are written again");
+                }
             }
         }
     }
@@ -119,32 +172,55 @@ impl LogFile {
     }
 
     fn write(&mut self, path: &Path, to: &Destination, text: &str) -> io::Result<()> {
-        if self.not_before.is_some_and(|time| time > std::time::Instant::now()) {
+        if self.not_before.is_some_and(|time| time > Instant::now()) {
             return Err(io::Error::other("it could not be written a moment ago"));
         }
         let written = self.try_write(path, to, text);
         if written.is_err() {
-            *self = Self { not_before: Some(std::time::Instant::now() + PAUSE), ..Self::new() };
+            *self = Self { not_before: Some(Instant::now() + PAUSE), ..Self::new() };
         }
         written
     }
 
-    fn try_write(&mut self, path: &Path, to: &Destination, text: &str) -> io::Result<()> {
-        if self.file.is_none() {
-            let file = OpenOptions::new().append(true).create(true).open(path)?;
-            self.bytes = file.metadata()?.len();
-            self.file = Some(file);
-        }
-        if self.bytes > 0 && self.bytes + text.len() as u64 > to.rotate_bytes {
-            set_aside(path, to.keep)?;
-            self.file = Some(OpenOptions::new().append(true).create(true).open(path)?);
-            self.bytes = 0;
-        }
-        if let Some(file) = &mut self.file {
-            file.write_all(text.as_bytes())?;
-            self.bytes += text.len() as u64;
+    fn try_write(&mut self, path: &Path, to: &Destination, mut text: &str) -> io::Result<()> {
+        while !text.is_empty() {
+            if self.file.is_none() {
+                let file = open(path)?;
+                self.bytes = file.metadata()?.len();
+                self.file = Some(file);
+            }
+            let (part, rest) =
+                text.split_at(fitting(text, to.rotate_bytes.saturating_sub(self.bytes), self.bytes == 0));
+            if part.is_empty() {
+                set_aside(path, to.keep)?;
+                self.file = None;
+                continue;
+            }
+            if let Some(file) = &mut self.file {
+                file.write_all(part.as_bytes()).inspect_err(|_| mend(file, self.bytes))?;
+                self.bytes += part.len() as u64;
+            }
+            text = rest;
         }
         Ok(())
+    }
+}
+
+/// How much of some whole lines has room, bytes; a file that is empty takes a line of any length.
+fn fitting(lines: &str, room: u64, is_empty: bool) -> usize {
+    let room = usize::try_from(room).unwrap_or(usize::MAX).min(lines.len());
+    let after = |end: usize| end + 1;
+    match lines.as_bytes()[..room].iter().rposition(|byte| *byte == b'\n').map(after) {
+        None if is_empty => lines.find('\n').map_or(lines.len(), after),
+        fitting => fitting.unwrap_or(0),
+    }
+}
+
+/// Takes back the part of a line that a full disk took, so that the next one does not go on from there.
+fn mend(file: &File, bytes: u64) {
+    let is_longer = file.metadata().is_ok_and(|now| now.len() > bytes);
+    if is_longer && let Err(error) = file.set_len(bytes) {
+        tracing::warn!(%error, "the access log has a part of a line");
     }
 }
 
@@ -189,6 +265,42 @@ mod tests {
         let aside = |number: u32| read(&directory.path().join(format!("log.{number}")));
         assert_eq!(read(&path).as_deref(), Some("fourth\n"));
         assert_eq!((aside(1).as_deref(), aside(2).as_deref(), aside(3)), (Some("third\n"), Some("second\n"), None));
+    }
+
+    #[tokio::test]
+    async fn lines_that_come_together_are_parted_where_a_file_is_full() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log");
+        let to = Arc::new(Destination { file: Some(path.clone()), rotate_bytes: 8, keep: 9 });
+        let (_, mut writer) = lines(Arc::default());
+        let mut waiting =
+            ["a", "b", "a long line", "c", "d", "eeeee"].map(|line| (Arc::clone(&to), line.into())).into();
+        writer.write(&mut waiting);
+        let aside = |number: u32| read(&directory.path().join(format!("log.{number}")));
+        assert_eq!(read(&path).as_deref(), Some("eeeee\n"));
+        assert_eq!([aside(1), aside(2), aside(3)], ["c\nd\n", "a long line\n", "a\nb\n"].map(|text| Some(text.into())));
+        assert_eq!(aside(4), None);
+    }
+
+    #[test]
+    fn a_part_of_a_line_is_taken_back() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log");
+        fs::write(&path, "whole\npar").unwrap();
+        mend(&open(&path).unwrap(), 6);
+        assert_eq!(read(&path).as_deref(), Some("whole\n"));
+        // Somebody else has shortened it meanwhile: nothing is put in its place.
+        mend(&open(&path).unwrap(), 60);
+        assert_eq!(read(&path).as_deref(), Some("whole\n"));
+    }
+
+    #[test]
+    fn a_path_that_cannot_be_opened_is_told_at_the_start() {
+        let directory = tempfile::tempdir().unwrap();
+        let to = |file| Destination { file, rotate_bytes: 8, keep: 2 };
+        assert!(check(&to(None)).is_ok() && check(&to(Some(directory.path().join("log")))).is_ok());
+        let error = check(&to(Some(directory.path().join("absent/log")))).unwrap_err().to_string();
+        assert!(error.contains("absent/log"), "{error}");
     }
 
     #[tokio::test]

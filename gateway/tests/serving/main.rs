@@ -1,7 +1,13 @@
 //! The gateway as a process before real servers: what it serves, to whom, and how it takes a changed configuration.
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test fails where it breaks off")]
 
+mod callers;
+mod domains;
+mod proxy;
+mod reload;
+mod script;
 mod setting;
+mod streams;
 
 use std::time::Duration;
 
@@ -14,6 +20,12 @@ fn route(name: &str, route: &str, integration: &str, more: &str) -> String {
 
 fn proxy(uri: &str) -> String {
     format!("{{ type = \"http_proxy\", uri = \"{uri}\" }}")
+}
+
+/// An API "a" of which each record is kept as a line: everything below a path goes to this server.
+fn recorded(server: std::net::SocketAddr, more: &str) -> String {
+    let log = format!("{more}\n[api.access_log]\nto = \"RECORDS\"\nformat = \"weir\"");
+    route("a", "ANY /{p+}", &proxy(&format!("http://{server}/{{p}}")), &log)
 }
 
 #[tokio::test]
@@ -42,6 +54,25 @@ async fn parameters_query_and_stage_variables_make_the_uri_and_headers_say_who_a
     for header in ["x-hop", "\r\nte:", "forwarded: for", "6.6.6.6", "connection:"] {
         assert!(!seen.contains(header), "{header} in {seen}");
     }
+}
+
+#[tokio::test]
+async fn a_mapping_changes_what_goes_up_and_what_comes_back() {
+    let server = Server::start().await;
+    let request = r#"{ "overwrite:path" = "/v2/$request.path.id", "overwrite:querystring.who" = "$request.body.user", "append:header.x-stage" = "$context.stage", "overwrite:header.x-user" = "$context.authorizer.claims.sub" }"#;
+    let response = r#"[{ status = 200, map = { "overwrite:statuscode" = "202", "append:header.x-says" = "said: $response.body" } }]"#;
+    let uri = format!("http://{}/v1", server.address);
+    let integration =
+        format!("{{ type = \"http_proxy\", uri = \"{uri}\", request = {request}, response = {response} }}");
+    let setting = Setting::start(&route("shop", "POST /items/{id}", &integration, "")).await;
+    let answer = setting
+        .send("POST /shop/items/a%2Fb?who=me&q=1 HTTP/1.1\r\nhost: h\r\nx-user: root\r\nconnection: close\r\ncontent-length: 14\r\n\r\n{\"user\":\"a b\"}")
+        .await;
+    assert!(answer.starts_with("HTTP/1.1 202") && answer.ends_with("\r\n\r\nok"), "{answer}");
+    assert!(answer.contains("\r\nx-says: said: ok\r\n"), "{answer}");
+    let seen = server.seen();
+    assert!(seen[0].starts_with("POST /v2/a%2Fb?q=1&who=a%20b HTTP/1.1\r\n"), "{}", seen[0]);
+    assert!(seen[0].contains("\r\nx-stage: $default\r\n") && !seen[0].contains("x-user"), "{}", seen[0]);
 }
 
 #[tokio::test]

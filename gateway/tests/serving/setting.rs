@@ -55,6 +55,15 @@ impl Setting {
         setting
     }
 
+    /// A gateway in whose directory these files are.
+    pub(crate) async fn with_files(files: &[(&str, &str)], served: &str) -> Self {
+        let directory = TempDir::new().unwrap();
+        for (name, text) in files {
+            fs::write(directory.path().join(name), text).unwrap();
+        }
+        Self::start_in(directory, served).await
+    }
+
     /// The same, with one who may sign, and to whom a policy says this.
     pub(crate) async fn signed(served: &str, effect: &str) -> Self {
         let directory = TempDir::new().unwrap();
@@ -101,7 +110,12 @@ impl Setting {
 
     /// SIGHUP.
     pub(crate) fn hang_up(&self) {
-        let told = Command::new("kill").args(["-HUP", &self.process.id().to_string()]).status().unwrap();
+        self.signal("-HUP");
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: &str) {
+        let told = Command::new("kill").args([signal, &self.process.id().to_string()]).status().unwrap();
         assert!(told.success());
     }
 
@@ -112,6 +126,32 @@ impl Setting {
     /// A file of the gateway's directory.
     pub(crate) fn file(&self, name: &str) -> String {
         fs::read_to_string(self.path(name)).unwrap_or_default()
+    }
+
+    /// The records that it has written to the file RECORDS, once there are so many.
+    pub(crate) async fn records(&self, count: usize) -> Vec<serde_json::Value> {
+        until(|| async { self.file("RECORDS").lines().count() >= count }).await;
+        let text = self.file("RECORDS");
+        assert_eq!(text.lines().count(), count, "{text}");
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// The memory that it takes, KiB.
+    pub(crate) fn resident_kib(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
+    /// Writes a file into its directory, at once.
+    pub(crate) fn put(&self, name: &str, text: &str) {
+        fs::write(self.path("put"), text).unwrap();
+        fs::rename(self.path("put"), self.path(name)).unwrap();
+    }
+
+    /// The path of a file of its directory.
+    pub(crate) fn named(&self, name: &str) -> String {
+        self.path(name).to_str().unwrap().to_owned()
     }
 
     /// What it logged.
@@ -212,8 +252,32 @@ impl Open {
         self.stream.write_all(bytes.as_bytes()).await.unwrap();
     }
 
-    /// Reads until this text has come; what came before it is forgotten.
-    pub(crate) async fn until(&mut self, text: &str) {
+    /// Reads so many bytes and forgets them.
+    pub(crate) async fn skip(&mut self, bytes: u64) {
+        let mut body = (&mut self.stream).take(bytes);
+        let skipped = timeout(PATIENCE, tokio::io::copy(&mut body, &mut tokio::io::sink())).await;
+        assert_eq!(skipped.expect("it comes in time").unwrap(), bytes);
+    }
+
+    /// Sends so many zeros.
+    pub(crate) async fn send_zeros(&mut self, bytes: u64) {
+        let zeros = &mut tokio::io::repeat(0).take(bytes);
+        timeout(PATIENCE, tokio::io::copy(zeros, &mut self.stream)).await.expect("they are taken in time").unwrap();
+    }
+
+    /// Reads byte by byte, not beyond this text.
+    pub(crate) async fn until_exactly(&mut self, text: &str) {
+        let work = async {
+            while !self.read.ends_with(text) {
+                self.read.push(self.stream.read_u8().await.unwrap().into());
+            }
+        };
+        timeout(PATIENCE, work).await.expect("it comes in time");
+        self.read.clear();
+    }
+
+    /// All that comes until this text has come, and what came with it.
+    pub(crate) async fn until(&mut self, text: &str) -> String {
         let work = async {
             while !self.read.contains(text) {
                 let mut buffer = [0; 4_096];
@@ -223,7 +287,7 @@ impl Open {
             }
         };
         timeout(PATIENCE, work).await.expect("it comes in time");
-        self.read.clear();
+        std::mem::take(&mut self.read)
     }
 }
 

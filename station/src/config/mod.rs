@@ -33,8 +33,17 @@ pub use setting::{ByteSize, OneOrMany, Secret, Setting};
 pub const ENVIRONMENT_PREFIX: &str = "WEIR_";
 
 /// Top-level sections that the gateway alone reads.
-pub const GATEWAY_SECTIONS: [&str; 8] =
-    ["gateway", "api", "api_key", "cognito_authorizer", "domain", "jwt_authorizer", "service", "usage_plan"];
+pub const GATEWAY_SECTIONS: [&str; 9] = [
+    "gateway",
+    "api",
+    "api_key",
+    "cognito_authorizer",
+    "domain",
+    "jwt_authorizer",
+    "lambda_authorizer",
+    "service",
+    "usage_plan",
+];
 
 /// What the user typed, while it is being read.
 #[derive(Debug)]

@@ -80,13 +80,13 @@ async fn a_token_is_checked_with_the_keys_of_the_pool_that_it_names() {
     // Signed by one pool in the name of the other.
     let foreign = headers(&pools.keys[0].token(&claims(&pools.issuer(1), json!({"token_use": "id"}))));
     let unknown = headers(&pools.keys[0].token(&claims("https://else/", json!({"token_use": "id"}))));
-    for (headers, detail) in [
-        (foreign, "the token's signature is invalid"),
-        (unknown, "the token does not have a valid issuer"),
-        (HeaderMap::new(), "there is no token"),
+    for (headers, outcome, detail) in [
+        (foreign, Outcome::Unauthorized, "the token's signature is invalid"),
+        (unknown, Outcome::Unauthorized, "the token does not have a valid issuer"),
+        (HeaderMap::new(), Outcome::MissingIdentity, "there is no token"),
     ] {
         let refusal = authorizer.check(&headers, None, &[]).await.unwrap_err();
-        assert_eq!((refusal.outcome, refusal.challenge), (Outcome::Unauthorized, None));
+        assert_eq!((refusal.outcome, refusal.challenge), (outcome, None));
         assert_eq!(refusal.detail.as_deref(), Some(detail));
     }
 }

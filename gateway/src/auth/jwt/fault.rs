@@ -65,6 +65,7 @@ pub(crate) enum TokenFault {
 impl TokenFault {
     fn outcome(self) -> Outcome {
         match self {
+            Self::Missing => Outcome::MissingIdentity,
             Self::Expired => Outcome::ExpiredToken,
             Self::Scope => Outcome::AccessDenied,
             _ => Outcome::Unauthorized,
@@ -89,6 +90,7 @@ impl TokenFault {
     pub(crate) fn without_challenge(self) -> Refusal {
         match self {
             Self::Expired => Refusal::with_detail(Outcome::ExpiredToken, "The incoming token has expired"),
+            Self::Missing => Refusal::with_detail(Outcome::MissingIdentity, self.to_string()),
             _ => Refusal::with_detail(Outcome::Unauthorized, self.to_string()),
         }
     }

@@ -169,7 +169,7 @@ async fn more_tokens_than_are_remembered_are_all_taken() {
     let key = SigningKey::ec("k");
     let authorizer = authorizer(&[&key]);
     let tokens: Vec<_> =
-        (0..3_000).map(|number| key.token(&claims(ISSUER, json!({"sub": number.to_string()})))).collect();
+        (0..5_000).map(|number| key.token(&claims(ISSUER, json!({"sub": number.to_string()})))).collect();
     for _ in 0..2 {
         for (number, token) in tokens.iter().enumerate() {
             let claims = check(&authorizer, token).await.unwrap();

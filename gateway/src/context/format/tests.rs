@@ -1,14 +1,15 @@
 //! Every variable, every preset, and clients who would like to write the log themselves.
 
-use std::rc::Rc;
+use std::{rc::Rc, sync::Arc};
 
 use proptest::prelude::*;
 use weir_record::AccessRecord;
 
 use super::*;
 use crate::{
+    auth::jwt::Claims,
     connection::Client,
-    facts::{Caller, ErrorFacts, Facts, IntegrationFacts, Phase, Place},
+    facts::{AuthorizerFacts, Caller, ErrorFacts, Facts, IntegrationFacts, Phase, Place},
 };
 
 pub(crate) fn facts() -> Facts {
@@ -52,6 +53,20 @@ pub(crate) fn record() -> AccessRecord {
 fn render(format: &str, kind: ApiKind, record: &AccessRecord) -> String {
     let facts = facts();
     Format::parse(format, kind).unwrap().render(&About { record, facts: &facts })
+}
+
+/// RFC 4180.
+fn fields_of_csv(line: &str) -> Vec<String> {
+    let (mut fields, mut is_quoted) = (vec![String::new()], false);
+    for character in line.chars() {
+        match character {
+            '"' => is_quoted = !is_quoted,
+            ',' if !is_quoted => fields.push(String::new()),
+            other => fields.last_mut().unwrap().push(other),
+        }
+    }
+    assert!(!is_quoted);
+    fields
 }
 
 #[test]
@@ -148,7 +163,90 @@ fn a_format_of_json_stays_json_with_numbers_and_what_has_no_value() {
     assert_eq!(line["route"], "/pets/{id}");
 }
 
+#[test]
+fn what_api_gateway_has_and_weir_has_not_is_told_why() {
+    for (name, kind, why) in [
+        ("waf.status", ApiKind::Rest, "no web application firewall"),
+        ("wafResponseCode", ApiKind::Rest, "no web application firewall"),
+        ("identity.apiKey", ApiKind::Rest, "is a secret; $context.identity.apiKeyId"),
+        ("identity.clientCert.subjectDN", ApiKind::Http, "show no certificates"),
+        ("isCanaryRequest", ApiKind::Rest, "no canaries"),
+        ("connectionId", ApiKind::Http, "WebSocket"),
+        ("authorizer.claims", ApiKind::Http, "names no claim"),
+        ("authorizer.claims.cognito:username", ApiKind::Http, "expected claims['cognito:…']"),
+    ] {
+        let faults = Format::parse(&format!("$context.requestId $context.{name}"), kind).unwrap_err().join("; ");
+        assert!(faults.contains(why), "{name}: {faults}");
+    }
+}
+
+#[test]
+fn a_claim_is_named_after_a_full_stop_or_in_brackets() {
+    let claims = Claims::unchecked(r#"{"sub":"u1","cognito:username":"ann","n":7}"#);
+    let authorizer = AuthorizerFacts { claims: Some(Arc::new(claims)), ..AuthorizerFacts::default() };
+    let facts = Facts { authorizer: Some(Box::new(authorizer)), ..facts() };
+    let format = "$context.requestId $context.authorizer.claims.sub. $context.authorizer.claims['cognito:username'] \
+                  $context.authorizer.claims.n:$context.authorizer.claims.absent";
+    let line = Format::parse(format, ApiKind::Http).unwrap().render(&About { record: &record(), facts: &facts });
+    assert_eq!(line.split_once(' ').unwrap().1, "u1. ann 7:-");
+}
+
+#[test]
+fn of_an_address_that_is_kept_back_the_line_has_what_the_record_has() {
+    for (told, shown) in [(Some("10.0.0.0"), "10.0.0.0"), (None, "-")] {
+        let record = AccessRecord { client_address: told.map(str::to_owned), ..record() };
+        let line = render("$context.requestId|$context.identity.sourceIp", ApiKind::Http, &record);
+        assert_eq!(line.split_once('|').unwrap().1, shown);
+    }
+}
+
+#[test]
+fn a_trace_of_x_rays_own_is_the_one_that_goes_on() {
+    let mut record = record();
+    let other = "1-67891233-abcdef012345678912345678".to_owned();
+    record.attributes.insert(weir_record::keys::XRAY_TRACE_ID.to_owned(), other.clone());
+    let line = render("$context.requestId|$context.xrayTraceId", ApiKind::Rest, &record);
+    assert_eq!(line.split_once('|').unwrap().1, other);
+}
+
+#[test]
+fn a_format_is_json_only_when_it_stays_so_whatever_its_values_are() {
+    let record = AccessRecord { path: r#"/a"b"#.into(), integration_status: None, ..record() };
+    for (format, expected) in [
+        ("[$context.requestTime] $context.path $context.requestId", r#"[10/Oct/2000:13:55:36 +0000] /a\"b "#),
+        (r#"{"p":"at \"$context.path\"","i":"$context.requestId"}"#, r#"{"p":"at \"/a\"b\"","i":""#),
+        ("{$context.path: 1} $context.requestId", r#"{/a\"b: 1} "#),
+    ] {
+        let line = render(format, ApiKind::Http, &record);
+        assert!(line.starts_with(expected), "{format}: {line}");
+    }
+}
+
 proptest! {
+    #[test]
+    fn no_text_stops_the_reading_of_formats(text in "[$\\PC]{0,60}|(\\$context\\.|[a-z.'\\[\\]\"{}:,$-]{0,12}){0,6}") {
+        for kind in [ApiKind::Http, ApiKind::Rest] {
+            if let Ok(format) = Format::parse(&text, kind) {
+                let facts = facts();
+                let line = format.render(&About { record: &record(), facts: &facts });
+                prop_assert!(!line.contains(['\n', '\r']));
+            }
+        }
+    }
+
+    #[test]
+    fn the_presets_keep_their_fields_apart(
+        path in ".{0,20}", domain in "[\"\\\\,<>&'\\x00-\\x1f\\u{85}=@-]{0,9}",
+    ) {
+        let record = AccessRecord { route: path.clone(), protocol: Some(domain), ..record() };
+        let json: Value = serde_json::from_str(&render("json", ApiKind::Rest, &record)).unwrap();
+        prop_assert_eq!(json.as_object().unwrap().len(), 11);
+        prop_assert_eq!(json["resourcePath"].as_str().unwrap(), if path.is_empty() { "-" } else { &path });
+        prop_assert_eq!(fields_of_csv(&render("csv", ApiKind::Rest, &record)).len(), 11);
+        let xml = render("xml", ApiKind::Rest, &record);
+        prop_assert_eq!((xml.matches('<').count(), xml.matches('>').count()), (22, 22));
+    }
+
     #[test]
     fn no_client_writes_more_than_its_own_values(path in "\\PC{0,20}|[\"\\\\\n\r,<&]{0,9}", agent in ".{0,20}") {
         let record = AccessRecord { path: path.clone(), user_agent: Some(agent), ..record() };
