@@ -20,4 +20,4 @@ pub use access::AccessRecord;
 pub use ids::{ParseIdError, SpanId, TraceId};
 pub use outcome::{CacheStatus, Outcome, ThrottleScope, UnknownName};
 pub use source::{Batch, BatchStamp, Source, Told};
-pub use span::{Span, SpanKind, SpanStatus};
+pub use span::{Span, SpanKind, SpanStatus, SpanView};

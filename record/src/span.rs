@@ -1,6 +1,6 @@
 //! A span of a kept trace: OpenTelemetry's data model, <https://opentelemetry.io/docs/specs/otel/trace/api/#span>.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use crate::{SpanId, TraceId};
 
@@ -39,6 +39,48 @@ pub struct Span {
     pub events: Option<String>,
     /// Links to other spans, as a JSON array of `{trace_id, span_id, attributes}`.
     pub links: Option<String>,
+}
+
+/// A span on its way out of the process that made it: what stands elsewhere already is borrowed from there. The fields
+/// are those of [`Span`].
+#[expect(missing_docs, reason = "the fields of Span, which says what they mean")]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SpanView<'a> {
+    pub time_us: i64,
+    pub duration_us: u64,
+    pub trace_id: TraceId,
+    pub span_id: SpanId,
+    pub parent_span_id: Option<SpanId>,
+    pub trace_state: Option<&'a str>,
+    pub name: Cow<'a, str>,
+    pub kind: SpanKind,
+    pub status: SpanStatus,
+    pub status_message: Option<&'a str>,
+    pub api: Option<&'a str>,
+    pub stage: Option<&'a str>,
+    /// Each key once.
+    pub attributes: Vec<(&'a str, Cow<'a, str>)>,
+}
+
+impl<'a> From<&'a Span> for SpanView<'a> {
+    fn from(span: &'a Span) -> Self {
+        let attributes = span.attributes.iter().map(|(key, value)| (key.as_str(), Cow::Borrowed(value.as_str())));
+        Self {
+            time_us: span.time_us,
+            duration_us: span.duration_us,
+            trace_id: span.trace_id,
+            span_id: span.span_id,
+            parent_span_id: span.parent_span_id,
+            trace_state: span.trace_state.as_deref(),
+            name: Cow::Borrowed(&span.name),
+            kind: span.kind,
+            status: span.status,
+            status_message: span.status_message.as_deref(),
+            api: span.api.as_deref(),
+            stage: span.stage.as_deref(),
+            attributes: attributes.collect(),
+        }
+    }
 }
 
 /// Role of a span in its trace.

@@ -16,6 +16,10 @@ use crate::{client::Connection, process::Process};
 /// How long a gateway may take to answer its first request.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// The collector shares its core with the clients and the server. It stands back a little, so that they answer when they
+/// are asked, and gets a fifth of the core all the same, so that nobody's records pile up.
+const COLLECTOR_NICE: u32 = 3;
+
 /// A gateway in one configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, ValueEnum)]
 pub(crate) enum Contender {
@@ -149,7 +153,7 @@ impl Contender {
             }
             Self::Weir | Self::WeirAll | Self::WeirJwt | Self::WeirOff => &["--config", &path],
         };
-        Process::start(around.core, &program, name, &around.directory, arguments)
+        Process::start((around.core, 0), &program, name, &around.directory, arguments)
     }
 
     /// The template, with what stands between `@` in it.
@@ -195,7 +199,7 @@ pub(crate) async fn start_upstream(
     body: usize,
 ) -> anyhow::Result<(Process, SocketAddr)> {
     let arguments = ["--body", &body.to_string()];
-    let mut process = Process::start(core, &programs.join("upstream"), "upstream", directory, &arguments)?;
+    let mut process = Process::start((core, 0), &programs.join("upstream"), "upstream", directory, &arguments)?;
     let find = || fs::read_to_string(directory.join("upstream.stdout")).ok()?.trim().parse().ok();
     let address = said(&mut process, "upstream", find).await?;
     Ok((process, address))
@@ -214,7 +218,8 @@ pub(crate) async fn start_collector(
     let section = "[collector]\ngrpc = \"127.0.0.1:0\"\nhttp = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n";
     fs::write(&config, format!("data = \"{}\"\n{section}", directory.join("data").display()))?;
     let arguments = ["--config", &config.display().to_string()];
-    let mut process = Process::start(core, &programs.join("weir-collector"), "collector", directory, &arguments)?;
+    let mut process =
+        Process::start((core, COLLECTOR_NICE), &programs.join("weir-collector"), "collector", directory, &arguments)?;
     let find = || {
         let log = fs::read_to_string(directory.join("collector.stderr")).ok()?;
         let (_, rest) = log.split_once("\"grpc\":\"")?;

@@ -145,8 +145,10 @@ async fn sample(running: &mut Running, arguments: &Arguments) -> anyhow::Result<
     let mut sample = Sample::new(&answers, processor, &before.1, &threads, running.process.resident_kib()?);
     if arguments.rate > 0 {
         let seconds = Duration::from_secs_f64(arguments.rate_seconds);
+        let before = running.process.processor_time()?;
         let paced = load(running, arguments, Some(arguments.rate), seconds).await?;
-        sample.pace(&paced);
+        sleep(SETTLE).await;
+        sample.pace(&paced, running.process.processor_time()?.saturating_sub(before));
     }
     anyhow::ensure!(count > 1 && !running.process.has_ended(), "{} is gone", running.contender.name());
     Ok(sample)

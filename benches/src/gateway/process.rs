@@ -23,12 +23,12 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Starts a program on a core. What it prints goes to `{name}.stdout` and `{name}.stderr` in the directory.
+    /// Starts a program on a core, so much nicer than this process. What it prints goes to `{name}.stdout` and `{name}.stderr` in the directory.
     ///
     /// # Errors
     /// When it cannot be started.
     pub(crate) fn start(
-        core: usize,
+        (core, nice): (usize, u32),
         program: &Path,
         name: &str,
         directory: &Path,
@@ -36,7 +36,7 @@ impl Process {
     ) -> anyhow::Result<Self> {
         let output = |end: &str| File::create(directory.join(format!("{name}.{end}")));
         let child = Command::new("setpriv")
-            .args(["--pdeathsig", "TERM", "taskset", "-c", &core.to_string()])
+            .args(["--pdeathsig", "TERM", "nice", "-n", &nice.to_string(), "taskset", "-c", &core.to_string()])
             .arg(program)
             .args(arguments)
             .current_dir(directory)

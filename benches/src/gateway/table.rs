@@ -18,6 +18,8 @@ pub(crate) struct Sample {
     latency_us: [f64; 2],
     /// The same, at the rate.
     paced_us: [f64; 2],
+    /// Processor time a request at the rate, microseconds.
+    paced_cost_us: f64,
     /// Resident memory, mebibytes.
     resident_mib: f64,
     /// Processor time a request of each thread, microseconds.
@@ -47,14 +49,16 @@ impl Sample {
             busy: processor.as_secs_f64() / answers.took.as_secs_f64(),
             latency_us: [answers.quantile_us(0.5), answers.quantile_us(0.99)],
             paced_us: [0.0; 2],
+            paced_cost_us: 0.0,
             resident_mib: number(resident_kib) / 1024.0,
             threads_us,
         }
     }
 
     /// Adds the latencies of a load at a rate.
-    pub(crate) fn pace(&mut self, answers: &Answers) {
+    pub(crate) fn pace(&mut self, answers: &Answers, processor: Duration) {
         self.paced_us = [answers.quantile_us(0.5), answers.quantile_us(0.99)];
+        self.paced_cost_us = processor.as_secs_f64() * 1e6 / number(answers.count().max(1));
     }
 }
 
@@ -80,8 +84,19 @@ impl Results {
     /// Prints the table, the threads of those that have several, and the ratios.
     pub(crate) fn show(&self) {
         println!(
-            "\n{:<16}{:>9}{:>10}{:>16}{:>7}{:>9}{:>9}{:>10}{:>10}{:>9}{:>9}",
-            "", "req/s", "CPU µs", "min … max", "busy", "p50 µs", "p99 µs", "p50 @rate", "p99 @rate", "MiB", "idle MiB"
+            "\n{:<16}{:>9}{:>10}{:>16}{:>7}{:>9}{:>9}{:>10}{:>10}{:>10}{:>9}{:>9}",
+            "",
+            "req/s",
+            "CPU µs",
+            "min … max",
+            "busy",
+            "p50 µs",
+            "p99 µs",
+            "CPU @rate",
+            "p50 @rate",
+            "p99 @rate",
+            "MiB",
+            "idle MiB"
         );
         for (contender, idle_kib, samples) in &self.0 {
             let of = |figure: fn(&Sample) -> f64| median(samples.iter().map(figure).collect()).unwrap_or(f64::NAN);
@@ -89,7 +104,7 @@ impl Results {
                 (least.min(sample.cost_us), most.max(sample.cost_us))
             });
             println!(
-                "{:<16}{:>9.0}{:>10.2}{:>16}{:>6.0}%{:>9.0}{:>9.0}{:>10.0}{:>10.0}{:>9.1}{:>9.1}",
+                "{:<16}{:>9.0}{:>10.2}{:>16}{:>6.0}%{:>9.0}{:>9.0}{:>10.2}{:>10.0}{:>10.0}{:>9.1}{:>9.1}",
                 contender.name(),
                 of(|sample| sample.per_second),
                 of(|sample| sample.cost_us),
@@ -97,6 +112,7 @@ impl Results {
                 100.0 * of(|sample| sample.busy),
                 of(|sample| sample.latency_us[0]),
                 of(|sample| sample.latency_us[1]),
+                of(|sample| sample.paced_cost_us),
                 of(|sample| sample.paced_us[0]),
                 of(|sample| sample.paced_us[1]),
                 of(|sample| sample.resident_mib),
@@ -153,7 +169,7 @@ const fn ratio(
     Ratio { what, above, below, figure, goal }
 }
 
-const RATIOS: [Ratio; 10] = {
+const RATIOS: [Ratio; 12] = {
     use Contender::{Envoy, EnvoyAll, Haproxy, Nginx, NginxBuffered, Weir, WeirAll, WeirJwt, WeirOff};
     const COST: fn(&Sample) -> f64 = |sample| sample.cost_us;
     [
@@ -165,8 +181,10 @@ const RATIOS: [Ratio; 10] = {
         ratio("CPU, Weir with JWT ÷ without", (WeirJwt, Weir), COST, "goal ≤ 1.3"),
         ratio("p99 at the rate, Weir ÷ nginx", (Weir, Nginx), |own| own.paced_us[1], "goal ≤ 1.0"),
         ratio("p99, closed loop, Weir ÷ nginx", (Weir, Nginx), |own| own.latency_us[1], "goal ≤ 1.0"),
+        ratio("CPU at the rate, Weir ÷ nginx", (Weir, Nginx), |own| own.paced_cost_us, ""),
         ratio("requests/s, Weir, telemetry on ÷ off", (Weir, WeirOff), |own| own.per_second, "goal ≥ 0.93"),
         ratio("requests/s of a whole core, on ÷ off", (Weir, WeirOff), |own| 1.0 / own.cost_us, "goal ≥ 0.93"),
+        ratio("CPU at the rate, Weir, off ÷ on", (WeirOff, Weir), |own| own.paced_cost_us, "goal ≥ 0.93"),
     ]
 };
 

@@ -22,6 +22,10 @@ use crate::{
     core::{Core, Shared},
 };
 
+/// A thread that has enough to do looks for what has come on its sockets after so many steps of tasks. Each look is a call
+/// to the system; what it brings is the more, and so the cheaper, the more seldom it is.
+const TASKS_PER_LOOK: u32 = 256;
+
 /// Pause after an accept that failed: most likely the process has no file descriptor left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -67,7 +71,8 @@ fn listener(address: SocketAddr) -> io::Result<std::net::TcpListener> {
 
 /// The thread's life: serves until `shutdown`, then lets requests under way end.
 pub(crate) fn run(listeners: Listeners, shared: Arc<Shared>, shutdown: &CancellationToken) -> io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_all().event_interval(TASKS_PER_LOOK).build_local(LocalOptions::default())?;
     runtime.block_on(async move {
         let plain = TcpListener::from_std(listeners.plain)?;
         let tls = listeners.tls.map(TcpListener::from_std).transpose()?;

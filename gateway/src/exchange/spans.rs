@@ -2,118 +2,130 @@
 //! the call to the integration, by OpenTelemetry's conventions for HTTP
 //! (<https://opentelemetry.io/docs/specs/semconv/http/http-spans/>).
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{borrow::Cow, time::Duration};
 
-use weir_record::{Outcome, Span, SpanId, SpanKind, SpanStatus, keys};
+use weir_record::{Outcome, SpanId, SpanKind, SpanStatus, SpanView, keys};
 
 use super::{Exchange, micros};
 use crate::{integration::Integration, trace::new_span_id};
 
 impl Exchange {
     /// All spans.
-    pub(super) fn spans(&self) -> Vec<Span> {
-        let mut spans = vec![self.server_span()];
+    pub(super) fn spans(&self) -> Vec<SpanView<'_>> {
+        let mut spans = Vec::with_capacity(4);
+        spans.push(self.server_span());
         let parent = Some(self.trace.span_id);
         for (name, part) in [("authorize", self.authorizer), ("wait for limits", self.limits_wait)] {
             if let Some((at, took)) = part {
-                let mut span = self.span(new_span_id(), parent, SpanKind::Internal, at, micros(took));
-                name.clone_into(&mut span.name);
-                spans.push(span);
+                spans.push(self.span(name.into(), new_span_id(), parent, SpanKind::Internal, (at, micros(took))));
             }
         }
         spans.extend(self.client_span());
         spans
     }
 
-    fn server_span(&self) -> Span {
+    fn server_span(&self) -> SpanView<'_> {
         let record = &self.record;
         let failed = record.status.is_none_or(|status| status >= 500);
-        let mut span =
-            self.span(self.trace.span_id, self.trace.parent, SpanKind::Server, Duration::ZERO, record.latency_us);
-        span.name =
-            if record.route.is_empty() { record.method.clone() } else { format!("{} {}", record.method, record.route) };
-        span.status = if failed { SpanStatus::Error } else { SpanStatus::Unset };
-        span.status_message = if failed { record.error_message.clone() } else { None };
+        let name = if record.route.is_empty() {
+            Cow::Borrowed(&*record.method)
+        } else {
+            Cow::Owned([&*record.method, " ", &*record.route].concat())
+        };
+        let times = (Duration::ZERO, record.latency_us);
+        let mut span = self.span(name, self.trace.span_id, self.trace.parent, SpanKind::Server, times);
+        if failed {
+            span.status = SpanStatus::Error;
+            span.status_message = record.error_message.as_deref();
+        }
         span.attributes = self.server_attributes();
         span
     }
 
-    fn server_attributes(&self) -> BTreeMap<String, String> {
+    fn server_attributes(&self) -> Vec<(&'static str, Cow<'_, str>)> {
         let record = &self.record;
-        let mut attributes = BTreeMap::new();
-        let mut put = |key: &str, value: Option<String>| {
-            if let Some(value) = value.filter(|value| !value.is_empty()) {
-                attributes.insert(key.to_owned(), value);
-            }
-        };
-        put(keys::REQUEST_ID, Some(record.request_id.clone()));
-        put(keys::HTTP_METHOD, Some(record.method.clone()));
-        put(keys::HTTP_ROUTE, Some(record.route.clone()));
-        put(keys::URL_SCHEME, Some(self.scheme().to_owned()));
-        put(keys::URL_PATH, Some(record.path.clone()));
-        put(keys::SERVER_ADDRESS, record.domain.clone());
-        put(keys::PROTOCOL_VERSION, record.protocol.clone());
-        put(keys::HTTP_STATUS, record.status.map(|status| status.to_string()));
-        put(keys::OUTCOME, Some(record.outcome.to_string()));
-        put(keys::CLIENT_ADDRESS, record.client_address.clone());
-        put(keys::USER_AGENT, record.user_agent.clone());
-        put(keys::ERROR_TYPE, (record.outcome != Outcome::Ok).then(|| record.outcome.to_string()));
+        let outcome = record.outcome.as_str();
+        let texts = [
+            (keys::REQUEST_ID, Some(&*record.request_id)),
+            (keys::HTTP_METHOD, Some(&*record.method)),
+            (keys::HTTP_ROUTE, Some(&*record.route)),
+            (keys::URL_SCHEME, Some(self.scheme())),
+            (keys::URL_PATH, Some(&*record.path)),
+            (keys::SERVER_ADDRESS, record.domain.as_deref()),
+            (keys::PROTOCOL_VERSION, record.protocol.as_deref()),
+            (keys::OUTCOME, Some(outcome)),
+            (keys::CLIENT_ADDRESS, record.client_address.as_deref()),
+            (keys::USER_AGENT, record.user_agent.as_deref()),
+            (keys::ERROR_TYPE, (record.outcome != Outcome::Ok).then_some(outcome)),
+        ];
+        let mut attributes = Vec::with_capacity(texts.len() + 1);
+        let said = texts.into_iter().filter_map(|(key, value)| Some((key, value.filter(|value| !value.is_empty())?)));
+        attributes.extend(said.map(|(key, value)| (key, Cow::Borrowed(value))));
+        attributes.extend(record.status.map(|status| (keys::HTTP_STATUS, status.to_string().into())));
         attributes
     }
 
-    fn client_span(&self) -> Option<Span> {
+    fn client_span(&self) -> Option<SpanView<'_>> {
         let call = self.integration.as_ref()?;
         let record = &self.record;
         let at = call.begun.saturating_duration_since(self.begun);
-        let took = record.integration_latency_us.unwrap_or(0);
-        let mut span = self.span(self.trace.client_span_id, Some(self.trace.span_id), SpanKind::Client, at, took);
-        span.name.clone_from(&record.method);
+        let times = (at, record.integration_latency_us.unwrap_or(0));
+        let parent = Some(self.trace.span_id);
+        let name = Cow::Borrowed(&*record.method);
+        let mut span = self.span(name, self.trace.client_span_id, parent, SpanKind::Client, times);
         let status = record.integration_status;
         // For a client span, 4xx is an error too.
         let failed = status.is_none_or(|status| status >= 400);
         span.status = if failed { SpanStatus::Error } else { SpanStatus::Unset };
-        let mut put = |key: &str, value: String| span.attributes.insert(key.to_owned(), value);
-        put(keys::HTTP_METHOD, record.method.clone());
+        let mut put = |key, value| span.attributes.push((key, value));
+        put(keys::HTTP_METHOD, Cow::Borrowed(&*record.method));
         if let Some(Integration::HttpProxy(proxy)) = self.facts.place.route().map(|route| &route.integration) {
             let scheme = if proxy.uri.is_https { "https" } else { "http" };
             let authority = &proxy.uri.authority;
             // The server and the pattern of the path: values may be personal, and stand in the record's own path.
-            put(keys::URL_FULL, format!("{scheme}://{authority}{}", proxy.uri.template()));
-            put(keys::SERVER_ADDRESS, authority.host().to_owned());
+            put(keys::URL_FULL, format!("{scheme}://{authority}{}", proxy.uri.template()).into());
+            put(keys::SERVER_ADDRESS, authority.host().into());
             let port = authority.port_u16().unwrap_or(if proxy.uri.is_https { 443 } else { 80 });
-            put(keys::SERVER_PORT, port.to_string());
+            put(keys::SERVER_PORT, port.to_string().into());
         }
         match status {
             Some(status) => {
-                put(keys::HTTP_STATUS, status.to_string());
+                put(keys::HTTP_STATUS, status.to_string().into());
                 if failed {
-                    put(keys::ERROR_TYPE, status.to_string());
+                    put(keys::ERROR_TYPE, status.to_string().into());
                 }
             }
-            None => drop(put(keys::ERROR_TYPE, record.outcome.to_string())),
+            None => put(keys::ERROR_TYPE, record.outcome.as_str().into()),
         }
         Some(span)
     }
 
-    fn span(&self, id: SpanId, parent: Option<SpanId>, kind: SpanKind, at: Duration, duration_us: u64) -> Span {
-        let named = |name: &String| (!name.is_empty()).then(|| name.clone());
-        Span {
+    /// A span that began so much later than the exchange, and took so many microseconds.
+    fn span<'a>(
+        &'a self,
+        name: Cow<'a, str>,
+        id: SpanId,
+        parent: Option<SpanId>,
+        kind: SpanKind,
+        (at, duration_us): (Duration, u64),
+    ) -> SpanView<'a> {
+        fn named(name: &str) -> Option<&str> {
+            (!name.is_empty()).then_some(name)
+        }
+        SpanView {
             time_us: self.record.time_us.saturating_add_unsigned(micros(at)),
             duration_us,
             trace_id: self.trace.trace_id,
             span_id: id,
             parent_span_id: parent,
-            trace_state: self.trace.state.clone(),
-            name: String::new(),
+            trace_state: self.trace.state.as_deref(),
+            name,
             kind,
             status: SpanStatus::Unset,
             status_message: None,
-            service: crate::telemetry::SERVICE.to_owned(),
             api: named(&self.record.api),
             stage: named(&self.record.stage),
-            attributes: BTreeMap::new(),
-            events: None,
-            links: None,
+            attributes: Vec::new(),
         }
     }
 }

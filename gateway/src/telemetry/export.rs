@@ -56,14 +56,12 @@ const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 /// A collector that takes longer to answer is slow: what it has not acknowledged goes to the spool.
 const SLOW: Duration = Duration::from_secs(1);
 
-/// What is sent: a signal's records, their encoding, where they go, and how they are counted.
+/// What is sent: a signal's records, where they go, and how they are counted.
 pub(crate) trait Exported: Sized + Send + 'static {
     /// The signal's name.
     const SIGNAL: &'static str;
     /// The method of the collector's service.
     const METHOD: &'static str;
-    /// Appends the record's protobuf, as one of a message's.
-    fn encode(&self, to: &mut Vec<u8>);
     /// The same message, with these marks on its source.
     fn mark(message: &Bytes, marks: &[KeyValue]) -> Bytes;
     /// The counters of the signal.
@@ -73,10 +71,6 @@ pub(crate) trait Exported: Sized + Send + 'static {
 impl Exported for AccessRecord {
     const SIGNAL: &'static str = "logs";
     const METHOD: &'static str = "/opentelemetry.proto.collector.logs.v1.LogsService/Export";
-
-    fn encode(&self, to: &mut Vec<u8>) {
-        otlp::encode_log_record(to, self);
-    }
 
     fn mark(message: &Bytes, marks: &[KeyValue]) -> Bytes {
         // Bytes that are no message are the collector's to refuse.
@@ -93,10 +87,6 @@ impl Exported for AccessRecord {
 impl Exported for Span {
     const SIGNAL: &'static str = "traces";
     const METHOD: &'static str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
-
-    fn encode(&self, to: &mut Vec<u8>) {
-        otlp::encode_span(to, self);
-    }
 
     fn mark(message: &Bytes, marks: &[KeyValue]) -> Bytes {
         // Bytes that are no message are the collector's to refuse.
@@ -115,11 +105,12 @@ fn mark(resource: &mut Option<Resource>, marks: &[KeyValue]) {
 }
 
 /// A message of an instance with this number and these counters.
-pub(super) fn entry(instance: &str, numbers: Numbers, filling: &Filling) -> Entry {
+pub(super) fn entry(instance: &str, numbers: Numbers, filling: Filling) -> Entry {
     let Numbers { sequence, offered, dropped, numbered } = numbers;
     let stamp = BatchStamp { sequence, offered, dropped, doubtful: false, elsewhere: None };
     let source = Source { service: SERVICE.to_owned(), instance: instance.to_owned(), stamp: Some(stamp) };
-    let body = Bytes::from(otlp::message(&source, &filling.bytes));
+    let (bytes, begin) = otlp::message_in_place(&source, filling.bytes);
+    let body = Bytes::from(bytes).slice(begin..);
     Entry { sequence, records: filling.records as u64, offered, dropped, numbered, body }
 }
 
@@ -279,8 +270,7 @@ impl<T: Exported> Exporter<T> {
         }
         let numbered = self.numbered + self.filling.records as u64;
         let numbers = Numbers { sequence: self.sequence + 1, offered, dropped, numbered };
-        self.held = Some(entry(&self.sending.instance, numbers, &self.filling));
-        self.filling.clear();
+        self.held = Some(entry(&self.sending.instance, numbers, std::mem::take(&mut self.filling)));
         self.until = None;
     }
 

@@ -77,7 +77,7 @@ async fn send_lane<T: Exported>(sending: &Sending, mut lane: Lane, collectors: &
         dropped: state.dropped.saturating_add(in_memory),
         numbered: state.numbered,
     };
-    let last = entry(lane.instance(), numbers, &Filling::default());
+    let last = entry(lane.instance(), numbers, Filling::default());
     deliver::<T>(sending, &mut lane, collectors, &last).await;
     if let Err(error) = lane.remove() {
         stats.spool_errors.fetch_add(1, Relaxed);
@@ -102,7 +102,7 @@ async fn tell_what_was_in_hand<T: Exported>(sending: &Sending, lane: &mut Lane, 
     );
     let dropped = state.dropped.saturating_add(state.in_memory()).saturating_add(in_hand);
     let numbers = Numbers { sequence, offered: state.offered, dropped, numbered: state.numbered };
-    let told = entry(lane.instance(), numbers, &Filling::default());
+    let told = entry(lane.instance(), numbers, Filling::default());
     deliver::<T>(sending, lane, collectors, &told).await;
     count::<T>(sending, lane.settle(0));
 }

@@ -18,12 +18,12 @@ use std::{
     thread,
 };
 
-use export::{Exported, Exporter, Sending};
+use export::{Exporter, Sending};
 use lines::{Lines, Writer};
 use queue::{Far, Near};
 use tokio::{sync::oneshot, task::JoinSet};
 use tokio_util::sync::CancellationToken;
-use weir_record::{AccessRecord, Span, line};
+use weir_record::{AccessRecord, Span, SpanView, line, otlp};
 use weir_station::credentials::Credentials;
 
 use crate::{
@@ -81,16 +81,16 @@ pub(crate) fn queues(config: &TelemetryConfig, stats: Arc<Stats>) -> (Telemetry,
 
 impl Telemetry {
     /// Takes what a request left behind. Never waits.
-    pub(crate) fn offer(&self, record: &AccessRecord, spans: &[Span]) {
+    pub(crate) fn offer(&self, record: &AccessRecord, spans: &[SpanView<'_>]) {
         if let Some(to) = &self.access_log {
             self.lines.offer(to, line::json(record));
         }
         if !self.is_enabled {
             return;
         }
-        offer(&self.records, record, &self.stats.logs);
+        offer(&self.records, &self.stats.logs, |to| otlp::encode_log_record(to, record));
         for span in spans {
-            offer(&self.spans, span, &self.stats.traces);
+            offer(&self.spans, &self.stats.traces, |to| otlp::encode_span(to, span));
         }
     }
 }
@@ -106,9 +106,9 @@ impl Telemetry {
     }
 }
 
-fn offer<T: Exported>(queue: &Near, item: &T, stats: &SignalStats) {
+fn offer(queue: &Near, stats: &SignalStats, encode: impl FnOnce(&mut Vec<u8>)) {
     stats.offered.fetch_add(1, Relaxed);
-    if !queue.put(|bytes| item.encode(bytes)) {
+    if !queue.put(encode) {
         stats.dropped.fetch_add(1, Relaxed);
     }
 }

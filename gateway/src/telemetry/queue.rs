@@ -22,6 +22,7 @@ use tokio::{
     sync::Notify,
     time::{Instant, timeout_at},
 };
+use weir_record::otlp::HEAD_ROOM;
 
 /// Nobody is to be woken.
 const NEVER: usize = usize::MAX;
@@ -40,7 +41,7 @@ pub(crate) fn queue(most: usize, batch: usize) -> (Near, Far) {
         wake: Notify::new(),
         is_closed: AtomicBool::new(false),
     });
-    (Near(Arc::clone(&queue)), Far { queue, batch, taken: VecDeque::new(), spare: Vec::new() })
+    (Near(Arc::clone(&queue)), Far { queue, batch, taken: VecDeque::new(), spare: Vec::new(), batch_bytes: 0 })
 }
 
 struct Queue {
@@ -156,18 +157,10 @@ pub(crate) enum Waited {
 /// Encoded records that are to be a batch.
 #[derive(Debug, Default)]
 pub(crate) struct Filling {
-    /// Their bytes, one behind the other.
+    /// Their bytes, one behind the other, behind room for the head of their message; nothing while there are none.
     pub bytes: Vec<u8>,
     /// How many there are.
     pub records: usize,
-}
-
-impl Filling {
-    /// Forgets them, and keeps the memory.
-    pub(crate) fn clear(&mut self) {
-        self.bytes.clear();
-        self.records = 0;
-    }
 }
 
 /// The sender's end.
@@ -178,6 +171,8 @@ pub(crate) struct Far {
     taken: VecDeque<(Buffer, usize)>,
     /// Empty buffers.
     spare: Vec<Buffer>,
+    /// Bytes that a batch took lately.
+    batch_bytes: usize,
 }
 
 impl fmt::Debug for Far {
@@ -216,11 +211,16 @@ impl Far {
                 return;
             }
             let Some((buffer, gone)) = self.taken.front_mut() else { return };
+            if batch.bytes.is_empty() {
+                batch.bytes.reserve_exact(HEAD_ROOM + self.batch_bytes);
+                batch.bytes.resize(HEAD_ROOM, 0);
+            }
             let until = buffer.ends.len().min(*gone + self.batch - batch.records);
             let end_of =
                 |count: usize| count.checked_sub(1).and_then(|last| buffer.ends.get(last)).copied().unwrap_or(0);
             batch.bytes.extend_from_slice(&buffer.bytes[end_of(*gone)..end_of(until)]);
             batch.records += until - *gone;
+            self.batch_bytes = batch.bytes.len();
             self.queue.waiting.fetch_sub(until - *gone, SeqCst);
             *gone = until;
             if until == buffer.ends.len()
@@ -265,7 +265,10 @@ mod tests {
     }
 
     fn numbers(batch: &Filling) -> Vec<u64> {
-        batch.bytes.chunks_exact(8).map(|bytes| u64::from_le_bytes(bytes.try_into().unwrap())).collect()
+        batch.bytes[HEAD_ROOM.min(batch.bytes.len())..]
+            .chunks_exact(8)
+            .map(|bytes| u64::from_le_bytes(bytes.try_into().unwrap()))
+            .collect()
     }
 
     fn block_on<T>(future: impl Future<Output = T>) -> T {
@@ -285,7 +288,7 @@ mod tests {
             far.take(&mut batch);
             assert_eq!(batch.records, expected);
             all.extend(numbers(&batch));
-            batch.clear();
+            batch = Filling::default();
         }
         assert_eq!(all, [0, 1, 2, 3, 4]);
         assert!(near.put(number(9)), "what was taken has made room");
@@ -320,7 +323,7 @@ mod tests {
             drop(near);
             assert_eq!(far.wait_for(3, Instant::now() + LONG).await, Waited::Enough, "one is left");
             assert_eq!(numbers(&batch), [1, 2, 3]);
-            batch.clear();
+            batch = Filling::default();
             far.take(&mut batch);
             assert_eq!(numbers(&batch), [4]);
             assert_eq!(far.wait_for(1, Instant::now() + LONG).await, Waited::Closed);
@@ -380,7 +383,7 @@ mod tests {
             while far.wait_for(512, Instant::now() + LONG).await != Waited::Closed {
                 far.take(&mut batch);
                 assert!(numbers(&batch).into_iter().all(|value| seen.insert(value)), "a record came twice");
-                batch.clear();
+                batch = Filling::default();
             }
         });
         let put: BTreeSet<_> = threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect();

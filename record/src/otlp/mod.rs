@@ -17,7 +17,10 @@ mod view;
 mod walk;
 mod wire;
 
-pub use encode::{doubtful_mark, elsewhere_marks, log_record as encode_log_record, message, span as encode_span};
+pub use encode::{
+    HEAD_ROOM, doubtful_mark, elsewhere_marks, log_record as encode_log_record, message, message_in_place,
+    span as encode_span,
+};
 use opentelemetry_proto::tonic::collector::{logs::v1::ExportLogsServiceRequest, trace::v1::ExportTraceServiceRequest};
 use prost::Message;
 pub use sources::sources;
@@ -76,7 +79,7 @@ pub fn encode_logs(source: &Source, records: &[AccessRecord]) -> Vec<u8> {
 #[must_use]
 pub fn encode_traces(source: &Source, spans: &[Span]) -> Vec<u8> {
     let mut encoded = Vec::new();
-    spans.iter().for_each(|span| encode::span(&mut encoded, span));
+    spans.iter().for_each(|span| encode::span(&mut encoded, &span.into()));
     message(source, &encoded)
 }
 

@@ -114,6 +114,16 @@ proptest! {
     }
 
     #[test]
+    fn a_message_made_in_place_is_the_same(mut source in source(), length in 0..700_usize, records in prop::collection::vec(any::<u8>(), 0..50)) {
+        source.instance = "i".repeat(length);
+        let bytes = [vec![0; HEAD_ROOM], records.clone()].concat();
+        let (bytes, begin) = message_in_place(&source, bytes);
+        prop_assert_eq!(&bytes[begin..], message(&source, &records));
+        let (bytes, begin) = message_in_place(&source, Vec::new());
+        prop_assert_eq!(&bytes[begin..], message(&source, &[]));
+    }
+
+    #[test]
     fn foreign_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         let _ = (decode_logs(&bytes), decode_traces(&bytes), logs_json_to_protobuf(&bytes), traces_json_to_protobuf(&bytes));
     }

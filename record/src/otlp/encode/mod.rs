@@ -8,13 +8,11 @@
 pub(super) mod oracle;
 mod writer;
 
-use std::collections::BTreeMap;
-
 use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value::Value};
 use writer::{Writer, field_bytes, known};
 
 use super::value::{attribute, integer_attribute};
-use crate::{AccessRecord, CacheStatus, Source, Span, SpanKind, SpanStatus, Told, keys};
+use crate::{AccessRecord, CacheStatus, Source, SpanKind, SpanStatus, SpanView, Told, keys};
 
 /// Name of the instrumentation scope that our own telemetry bears.
 pub(super) const SCOPE: &str = "weir";
@@ -72,15 +70,42 @@ mod field {
 /// `SeverityNumber.SEVERITY_NUMBER_INFO`.
 const SEVERITY_INFO: u64 = 9;
 
+/// Room for the head of a message: as much as it takes for a source whose names are as long as names are.
+pub const HEAD_ROOM: usize = 512;
+
 /// The protobuf of an export request of this source, with records or spans that were encoded one by one.
 #[must_use]
 pub fn message(source: &Source, records: &[u8]) -> Vec<u8> {
+    let mut bytes = head(source, records.len());
+    bytes.extend_from_slice(records);
+    bytes
+}
+
+/// The same, of records that stand behind [`HEAD_ROOM`] bytes: gives them back, and where in them the message begins.
+#[must_use]
+pub fn message_in_place(source: &Source, mut bytes: Vec<u8>) -> (Vec<u8>, usize) {
+    let room = HEAD_ROOM.min(bytes.len());
+    let head = head(source, bytes.len() - room);
+    match room.checked_sub(head.len()) {
+        Some(begin) => {
+            bytes[begin..room].copy_from_slice(&head);
+            (bytes, begin)
+        }
+        None => {
+            bytes.splice(..room, head);
+            (bytes, 0)
+        }
+    }
+}
+
+/// A message up to its records, which take so many bytes.
+fn head(source: &Source, records: usize) -> Vec<u8> {
     let mut resource = Vec::with_capacity(256);
     self::resource(&mut Writer(&mut resource), source);
     let scope = field_bytes(field::SCOPE_NAME, SCOPE.len()) + field_bytes(field::SCOPE_VERSION, VERSION.len());
-    let scopes = field_bytes(field::SCOPE, scope) + records.len();
+    let scopes = field_bytes(field::SCOPE, scope) + records;
     let group = field_bytes(field::RESOURCE, resource.len()) + field_bytes(field::SCOPES, scopes);
-    let mut bytes = Vec::with_capacity(field_bytes(field::GROUPS, group));
+    let mut bytes = Vec::with_capacity(HEAD_ROOM);
     let mut to = Writer(&mut bytes);
     to.begin(field::GROUPS, group);
     to.bytes(field::RESOURCE, &resource);
@@ -88,7 +113,6 @@ pub fn message(source: &Source, records: &[u8]) -> Vec<u8> {
     to.begin(field::SCOPE, scope);
     to.bytes(field::SCOPE_NAME, SCOPE.as_bytes());
     to.bytes(field::SCOPE_VERSION, VERSION.as_bytes());
-    bytes.extend_from_slice(records);
     bytes
 }
 
@@ -164,7 +188,7 @@ impl<const FIELD: u32> Attributes<'_, '_, FIELD> {
         }
     }
 
-    fn others(&mut self, attributes: &BTreeMap<String, String>) {
+    fn others<'a>(&mut self, attributes: impl Iterator<Item = (&'a str, &'a str)>) {
         for (key, value) in attributes {
             self.0.text_attribute(FIELD, key, value);
         }
@@ -219,17 +243,17 @@ fn log_attributes(to: &mut Attributes<'_, '_, { field::log::ATTRIBUTES }>, recor
     to.optional_truth(keys::CANARY, record.canary.then_some(true));
     to.optional_truth(keys::TRACE_KEPT, record.trace_kept);
     to.optional_text(known!(keys::ERROR_MESSAGE), record.error_message.as_deref());
-    to.others(&record.attributes);
+    to.others(record.attributes.iter().map(|(key, value)| (key.as_str(), value.as_str())));
 }
 
 /// Writes a span behind what is there, as one of a message's spans.
-pub fn span(to: &mut Vec<u8>, span: &Span) {
+pub fn span(to: &mut Vec<u8>, span: &SpanView<'_>) {
     to.reserve(1_024);
     let mut to = Writer(to);
     let begin = to.begin_unknown(field::RECORDS);
     to.bytes(field::span::TRACE_ID, span.trace_id.as_bytes());
     to.bytes(field::span::SPAN_ID, span.span_id.as_bytes());
-    to.text(field::span::TRACE_STATE, span.trace_state.as_deref().unwrap_or_default());
+    to.text(field::span::TRACE_STATE, span.trace_state.unwrap_or_default());
     if let Some(parent) = span.parent_span_id {
         to.bytes(field::span::PARENT, parent.as_bytes());
     }
@@ -239,10 +263,10 @@ pub fn span(to: &mut Vec<u8>, span: &Span) {
     to.fixed64(field::span::START, start);
     to.fixed64(field::span::END, start.saturating_add(span.duration_us.saturating_mul(1_000)));
     let mut attributes = Attributes::<{ field::span::ATTRIBUTES }>(&mut to);
-    attributes.optional_text(known!(keys::API), span.api.as_deref());
-    attributes.optional_text(known!(keys::STAGE), span.stage.as_deref());
-    attributes.others(&span.attributes);
-    let message = span.status_message.as_deref().unwrap_or_default();
+    attributes.optional_text(known!(keys::API), span.api);
+    attributes.optional_text(known!(keys::STAGE), span.stage);
+    attributes.others(span.attributes.iter().map(|(key, value)| (*key, &**value)));
+    let message = span.status_message.unwrap_or_default();
     let status = to.begin_unknown(field::span::STATUS);
     to.text(field::span::STATUS_MESSAGE, message);
     to.varint(field::span::STATUS_CODE, wire_status(span.status));
