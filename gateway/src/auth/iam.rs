@@ -4,7 +4,7 @@
 use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, header};
+use http::{HeaderMap, HeaderName, Method, Request, header};
 use weir_record::Outcome;
 
 use super::{
@@ -31,6 +31,20 @@ pub(super) const ACTION: &str = "execute-api:Invoke";
 
 /// API Gateway's limit on the ARN of a call.
 const MOST_ARN_BYTES: usize = 1_600;
+
+/// The header of a session's token.
+const SECURITY_TOKEN: HeaderName = HeaderName::from_static("x-amz-security-token");
+
+/// The parameters of a signed query.
+const SIGNATURE_PARAMETERS: [&str; 7] = [
+    "X-Amz-Algorithm",
+    "X-Amz-Credential",
+    "X-Amz-Date",
+    "X-Amz-Expires",
+    "X-Amz-Security-Token",
+    "X-Amz-Signature",
+    "X-Amz-SignedHeaders",
+];
 
 /// A body of a request whose signature may yet turn out to be false: anybody may make us keep so much of it.
 const MOST_UNPROVEN_BYTES: u64 = 1 << 20;
@@ -63,8 +77,9 @@ pub(super) async fn admit(credentials: &CredentialStore, asking: Asking<'_>) -> 
             signer
         }
     };
-    asking.request.headers_mut().remove(header::AUTHORIZATION);
+    forget_signature(asking.request);
     let exchange = asking.exchange;
+    exchange.facts.query = asking.request.uri().query().map(str::to_owned);
     exchange.facts.authenticate = Some(Phase { status: 200, latency_us: micros(begun.elapsed()), error: None });
     let begun = Instant::now();
     let resource = resource(asking.route, asking.request.method(), asking.target, exchange.facts.below)?;
@@ -82,6 +97,45 @@ pub(super) async fn admit(credentials: &CredentialStore, asking: Asking<'_>) -> 
     let error = refusal.as_ref().and_then(|refusal| refusal.detail.clone());
     exchange.facts.authorize = Some(Phase { status, latency_us: micros(begun.elapsed()), error });
     refusal.map_or(Ok(()), Err)
+}
+
+/// Takes the signature out of a request, in whichever form it came: whoever is asked next must not be able to use it.
+fn forget_signature(request: &mut Request<UploadBody>) {
+    request.headers_mut().remove(header::AUTHORIZATION);
+    request.headers_mut().remove(SECURITY_TOKEN);
+    let Some(query) = request.uri().query() else { return };
+    let is_signature = |pair: &&str| {
+        let name = percent_decode(pair.split('=').next().unwrap_or_default());
+        SIGNATURE_PARAMETERS.iter().any(|own| own.as_bytes() == name)
+    };
+    if !query.split('&').any(|pair| is_signature(&pair)) {
+        return;
+    }
+    let others = query.split('&').filter(|pair| !is_signature(pair)).collect::<Vec<_>>().join("&");
+    let path = request.uri().path();
+    let target = if others.is_empty() { path.to_owned() } else { format!("{path}?{others}") };
+    // What is left of a target is one.
+    if let Ok(target) = target.parse() {
+        *request.uri_mut() = target;
+    }
+}
+
+fn percent_decode(text: &str) -> Vec<u8> {
+    let (bytes, mut decoded, mut at) = (text.as_bytes(), Vec::with_capacity(text.len()), 0);
+    while let Some(byte) = bytes.get(at) {
+        let digits = text.get(at + 1..at + 3).filter(|_| *byte == b'%');
+        match digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
+            Some(encoded) => {
+                decoded.push(encoded);
+                at += 3;
+            }
+            None => {
+                decoded.push(*byte);
+                at += 1;
+            }
+        }
+    }
+    decoded
 }
 
 /// What conditions of policies may look at.
@@ -154,5 +208,24 @@ fn refusal(fault: Fault) -> Refusal {
         error_type: Some(Box::new((http::StatusCode::FORBIDDEN, fault.kind.error_type()))),
         detail: fault.detail,
         ..Refusal::new(outcome)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_of_a_signature_goes_on() {
+        let target = "/a?x=1&X-Amz-Signature=0&X%2dAmz-Credential=AKID&X-Amz-Security-Token=t&y=X-Amz-Date";
+        let mut request = Request::get(target)
+            .header(header::AUTHORIZATION, "AWS4-HMAC-SHA256 Signature=0")
+            .header(SECURITY_TOKEN, "t")
+            .header("x-other", "1")
+            .body(UploadBody::whole(Bytes::new()))
+            .unwrap();
+        forget_signature(&mut request);
+        assert_eq!(request.uri(), "/a?x=1&y=X-Amz-Date");
+        assert_eq!(request.headers().keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["x-other"]);
     }
 }
