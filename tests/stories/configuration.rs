@@ -27,7 +27,7 @@ async fn every_fault_is_named_at_once_with_its_place_and_what_would_be_right() {
         "weir: collector.flush_interval: is 60; expected a time with its unit",
         "weir: api[0].route[0].route: is \"GET users\": its path does not begin with a slash; expected a method",
         "weir: api[0].route[0].auth: names \"nobody\"",
-        "weir: api[0].route[0].integration.type: is \"ftp\"; expected \"http_proxy\" or \"mock\"",
+        "weir: api[0].route[0].integration.type: is \"ftp\"; expected \"http_proxy\", \"lambda\" or \"mock\"",
     ] {
         assert!(exit.stderr.lines().any(|line| line.starts_with(fault)), "{fault} in\n{}", exit.stderr);
     }
