@@ -19,7 +19,7 @@ mod traces;
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use connections::ConnectionsConfig;
@@ -62,6 +62,8 @@ pub struct Config {
     pub definitions: Definitions,
     /// The file that all this was read from, to be read again when it changes; none for what cannot be read again.
     pub source: Option<PathBuf>,
+    /// When the reading of it began.
+    pub read: SystemTime,
     /// Directory of data.
     pub data: PathBuf,
     /// The configuration as it was resolved, secrets masked: what `/config` shows.
@@ -133,6 +135,7 @@ impl Config {
             connections: ConnectionsConfig::read(&section, &definitions.domains),
             definitions,
             source: None,
+            read: document.read_at(),
             data: data.to_owned(),
             shown: String::new(),
         }

@@ -109,7 +109,7 @@ impl Exchange {
             trace,
             request_id,
             headers: None,
-            origin: headers.get(header::ORIGIN).cloned(),
+            origin: None,
             is_preflight: false,
             limits: None,
             usage_identifier_key: None,

@@ -121,6 +121,9 @@ async fn serve(
     let found = serving.find(exchange.record.domain.as_deref(), request.method().as_str(), &target);
     let is_unmapped = found.is_unmapped;
     exchange.found(found);
+    if exchange.facts.place.api().is_some_and(|api| api.cors.is_some()) {
+        exchange.origin = request.headers().get(header::ORIGIN).cloned();
+    }
     if exchange.facts.place.api().is_some_and(|api| !api.responses.is_empty()) {
         exchange.headers = Some(request.headers().clone());
     }

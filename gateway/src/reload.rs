@@ -8,7 +8,7 @@ use std::{
     io,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use tokio::{
@@ -35,6 +35,8 @@ pub(crate) struct Reloading {
     pub data: PathBuf,
     /// Its files, that one included.
     pub files: Vec<PathBuf>,
+    /// When they were read at the start.
+    pub read: SystemTime,
     /// What is served.
     pub serving: watch::Sender<Arc<Serving>>,
     /// The configuration as it is in force, secrets masked.
@@ -50,7 +52,8 @@ impl Reloading {
         let mut hangups = signal(SignalKind::hangup())?;
         let mut looks = interval(LOOK_INTERVAL);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut seen = Seen::of(&self.files);
+        // What changed while the gateway started is seen at once.
+        let mut seen = Seen::at(&self.files, self.read);
         loop {
             let is_asked = tokio::select! {
                 () = shutdown.cancelled() => return Ok(()),

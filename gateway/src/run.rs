@@ -256,6 +256,7 @@ fn first_serving(config: &Config) -> Result<Served, ServingError> {
     let reloading = config.source.clone().map(|file| Reloading {
         files: config.files(&file),
         file,
+        read: config.read,
         data: config.data.clone(),
         serving: serving_sender,
         shown: shown_sender,

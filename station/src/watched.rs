@@ -9,7 +9,7 @@ use std::{
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError, RwLock},
-    time::Duration,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use tokio::{
@@ -20,6 +20,9 @@ use tokio_util::sync::CancellationToken;
 
 /// Between two looks at the files. A look is one `stat` for each.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Times of files are coarser than the clock.
+const CLOCK_MARGIN: Duration = Duration::from_secs(1);
 
 /// A file that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -175,6 +178,19 @@ impl Seen {
         Self(states(files))
     }
 
+    /// As they were at this time, when they were read: one that may have changed since then counts as changed at the next
+    /// look, even if it was changed shortly before.
+    #[must_use]
+    pub fn at(files: &[PathBuf], read: SystemTime) -> Self {
+        let since = read.checked_sub(CLOCK_MARGIN).unwrap_or(read);
+        let since = since.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        // A file that was moved here has its old time of change, but not its old time of moving.
+        let is_older = |file: &PathBuf| {
+            fs::metadata(file).is_ok_and(|own| own.mtime().max(own.ctime()) < i64::try_from(since).unwrap_or(i64::MAX))
+        };
+        Self(files.iter().map(|file| State::of(file).ok().filter(|_| is_older(file))).collect())
+    }
+
     /// Whether one of the files is not as it was at the last look.
     pub fn has_changed(&mut self, files: &[PathBuf]) -> bool {
         let now = states(files);
@@ -223,5 +239,17 @@ mod tests {
         assert!(watched.refresh().is_err() && watched.reload().is_err());
         fs::write(&file, "333").unwrap();
         assert_eq!((watched.refresh(), *watched.current()), (Ok(true), 333));
+    }
+
+    #[test]
+    fn a_file_that_changed_after_it_was_read_and_before_the_first_look_is_seen() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("number");
+        fs::write(&file, "1").unwrap();
+        let files = [file];
+        let (long_ago, later) = (UNIX_EPOCH, SystemTime::now() + Duration::from_secs(60));
+        assert!(Seen::at(&files, long_ago).has_changed(&files));
+        assert!(!Seen::at(&files, later).has_changed(&files));
+        assert!(!Seen::at(&[directory.path().join("absent")], later).has_changed(&[directory.path().join("absent")]));
     }
 }

@@ -30,6 +30,12 @@ const HOP_BY_HOP: [HeaderName; 9] = [
     header::UPGRADE,
 ];
 
+/// What else of a request may not go on.
+const IN_PASSING: [HeaderName; 3] = [header::EXPECT, header::FORWARDED, FORWARDED_PORT];
+
+/// Headers that a request gains on its way.
+const GAINED: usize = 8;
+
 /// Headers of a response that REST APIs give another name, since they have the like of them themselves or keep them.
 const REMAPPED: [(HeaderName, HeaderName); 6] = [
     (header::AUTHORIZATION, HeaderName::from_static("x-amzn-remapped-authorization")),
@@ -43,14 +49,18 @@ const REMAPPED: [(HeaderName, HeaderName); 6] = [
 /// The headers that the integration gets: those of the client, save what concerned its connection, and who it was.
 pub(crate) fn to_integration(headers: &mut HeaderMap, host: &HeaderValue, exchange: &Exchange) {
     let client = &exchange.facts.client;
-    remove_hop_by_hop(headers);
-    headers.remove(header::EXPECT);
-    // What a stranger says of proxies before us is not passed on.
     let is_trusted = client.is_trusted_proxy();
-    if !is_trusted {
-        headers.remove(header::FORWARDED);
-        headers.remove(FORWARDED_PORT);
+    // Most requests have none of these: one look at their names costs less than looking each up.
+    if headers.keys().any(|name| is_hop_by_hop(name) || IN_PASSING.contains(name)) {
+        remove_hop_by_hop(headers);
+        headers.remove(header::EXPECT);
+        // What a stranger says of proxies before us is not passed on.
+        if !is_trusted {
+            headers.remove(header::FORWARDED);
+            headers.remove(FORWARDED_PORT);
+        }
     }
+    headers.reserve(GAINED);
     let asked = headers.insert(header::HOST, host.clone());
     if !(is_trusted && headers.contains_key(FORWARDED_HOST)) {
         match asked.or_else(|| HeaderValue::from_str(exchange.record.domain.as_deref()?).ok()) {
@@ -97,7 +107,9 @@ pub(crate) fn to_function(headers: &mut HeaderMap, exchange: &Exchange) {
 
 /// What of an integration's headers does not go to the client.
 pub(crate) fn from_integration(headers: &mut HeaderMap, exchange: &Exchange) {
-    remove_hop_by_hop(headers);
+    if headers.keys().any(is_hop_by_hop) {
+        remove_hop_by_hop(headers);
+    }
     if exchange.kind() == ApiKind::Rest {
         for (name, remapped) in &REMAPPED {
             while let Some(value) = headers.remove(name) {
@@ -134,6 +146,11 @@ pub(crate) fn ids_of_integration(headers: &HeaderMap) -> (Option<String>, Option
     (text(REQUEST_ID).or_else(|| text(S3_REQUEST_ID)), text(REQUEST_ID_2))
 }
 
+fn is_hop_by_hop(name: &HeaderName) -> bool {
+    // The lengths that those names have.
+    matches!(name.as_str().len(), 2 | 7 | 10 | 16..=19) && HOP_BY_HOP.contains(name)
+}
+
 fn remove_hop_by_hop(headers: &mut HeaderMap) {
     if let header::Entry::Occupied(lines) = headers.entry(header::CONNECTION) {
         let (_, mut lines) = lines.remove_entry_mult();
@@ -145,5 +162,16 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
     }
     for name in HOP_BY_HOP {
         headers.remove(name);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_header_of_one_connection_is_found_by_its_length() {
+        assert!(HOP_BY_HOP.iter().all(is_hop_by_hop));
+        assert!(!is_hop_by_hop(&header::USER_AGENT));
     }
 }

@@ -20,6 +20,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     rc::Rc,
+    time::SystemTime,
 };
 
 use toml::{Table, Value};
@@ -52,6 +53,7 @@ pub struct Document {
     root: Table,
     /// The file that all of it stands in; none when something came from elsewhere.
     path: Option<PathBuf>,
+    read_at: SystemTime,
     state: Rc<State>,
 }
 
@@ -85,7 +87,10 @@ impl Document {
     /// When the file cannot be read or is no TOML.
     pub fn load(path: Option<&Path>) -> Result<Self, Faults> {
         match path {
-            Some(path) => Ok(Self { path: Some(path.to_owned()), ..Self::load_with(path, "")? }),
+            Some(path) => {
+                let read_at = SystemTime::now();
+                Ok(Self { path: Some(path.to_owned()), read_at, ..Self::load_with(path, "")? })
+            }
             None => Self::parse("", Self::environment()),
         }
     }
@@ -118,7 +123,8 @@ impl Document {
     }
 
     fn new(root: Table, environment: Vec<(String, String)>, directory: PathBuf) -> Self {
-        Self { root, path: None, state: Rc::new(State { environment, directory, ..State::default() }) }
+        let state = Rc::new(State { environment, directory, ..State::default() });
+        Self { root, path: None, read_at: SystemTime::now(), state }
     }
 
     /// Takes the arrays of tables of another file beside its own ones; the file's name is relative to the directory of
@@ -154,6 +160,12 @@ impl Document {
     #[must_use]
     pub fn path(&self) -> Option<&Path> {
         self.path.as_deref()
+    }
+
+    /// When the reading of it began: what changes later in its files it does not say.
+    #[must_use]
+    pub fn read_at(&self) -> SystemTime {
+        self.read_at
     }
 
     /// The document as a section, for keys that stand above all sections.
