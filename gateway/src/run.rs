@@ -158,7 +158,8 @@ impl Gateway {
         let followers = follow(tls, reloading, &stop_serving);
         let mut admin_server = JoinSet::new();
         admin_server.spawn(weir_station::admin::serve(admin_listener, router, stop_admin.clone()));
-        tracing::info!(%address, %admin, threads, instance, "gateway listens");
+        let tls = tls_address.map(tracing::field::display);
+        tracing::info!(%address, tls, %admin, threads, instance, "gateway listens");
         Ok(Self {
             address,
             tls_address,

@@ -1,6 +1,6 @@
 //! Names: those that clients reach the gateway by, and those of servers that it reaches by TLS.
 
-use std::{net::TcpListener, process::Command, sync::Arc};
+use std::{process::Command, sync::Arc};
 
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use rustls::{ServerConfig, pki_types::PrivateKeyDer};
@@ -14,7 +14,6 @@ use super::{
 
 #[tokio::test]
 async fn each_domain_shows_its_own_certificate_and_serves_what_is_mapped_to_it() {
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let pair = |name: &str| {
         let CertifiedKey { cert, signing_key } = generate_simple_self_signed([name.to_owned()]).unwrap();
         (cert.pem(), signing_key.serialize_pem())
@@ -26,13 +25,14 @@ async fn each_domain_shows_its_own_certificate_and_serves_what_is_mapped_to_it()
         )
     };
     let served = format!(
-        "[gateway]\nlisten_tls = \"127.0.0.1:{port}\"\n{}{}{}",
+        "[gateway]\nlisten_tls = \"127.0.0.1:0\"\n{}{}{}",
         route("a", "GET /x", "{ type = \"mock\", body = \"mapped\" }", "path = \"off\""),
         domain("one", "path = \"v1/shop\""),
         domain("two", ""),
     );
     let files = [("one.pem", &*one.0), ("one.key", &*one.1), ("two.pem", &*two.0), ("two.key", &*two.1)];
     let setting = Setting::with_files(&files, &served).await;
+    let port = setting.tls_address().port();
     let get = |name: &str, path: &str| {
         let (ca, resolve) = (setting.named(&format!("{name}.pem")), format!("{name}.example:{port}:127.0.0.1"));
         let curl = Command::new("curl")

@@ -97,7 +97,7 @@ async fn an_unknown_route_is_told_as_its_kind_of_api_tells_it() {
 #[tokio::test]
 async fn of_a_services_servers_one_that_refuses_is_passed_over_and_nothing_is_sent_twice() {
     let (first, second) = (Server::start().await, Server::start().await);
-    let gone = Server::closed().await;
+    let (gone, _kept) = Server::closed();
     let service =
         format!("[[service]]\nname = \"s\"\nendpoints = [\"{gone}\", \"{}\", \"{}\"]\n", first.address, second.address);
     let setting = Setting::start(&(service + &route("a", "ANY /{p+}", &proxy("http://s/{p}"), ""))).await;

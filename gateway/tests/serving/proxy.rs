@@ -177,7 +177,7 @@ async fn a_signers_request_goes_up_without_its_signature_and_the_phases_sum_to_t
 
 #[tokio::test]
 async fn a_server_that_fails_is_left_out_for_a_while_and_comes_back() {
-    let (well, gone) = (Server::start().await, Server::closed().await);
+    let (well, (gone, _kept)) = (Server::start().await, Server::closed());
     let service = format!(
         "[[service]]\nname = \"s\"\nendpoints = [\"{gone}\", \"{}\"]\nfailures = 2\nejection = \"100ms\"\n",
         well.address
@@ -194,7 +194,7 @@ async fn a_server_that_fails_is_left_out_for_a_while_and_comes_back() {
 
 #[tokio::test]
 async fn a_server_that_is_late_or_not_there_is_told_as_each_kind_of_api_tells_it() {
-    let (silent, gone) = (Scripted::start(|_| Act::Silence).await, Server::closed().await);
+    let (silent, (gone, _kept)) = (Scripted::start(|_| Act::Silence).await, Server::closed());
     let rest = "kind = \"rest\"\n[[api.stage]]\nname = \"s\"\n";
     let late = format!("{{ type = \"http_proxy\", uri = \"http://{}/\", timeout = \"50ms\" }}", silent.address);
     let absent = proxy(&format!("http://{gone}/"));

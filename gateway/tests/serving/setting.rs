@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    net::{SocketAddr, TcpListener as StdListener},
+    net::SocketAddr,
     path::PathBuf,
     process::{Child, Command, Stdio},
     sync::{Arc, Mutex},
@@ -12,7 +12,7 @@ use std::{
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     sync::Notify,
     task::JoinSet,
     time::{sleep, timeout},
@@ -36,6 +36,7 @@ pub(crate) struct Setting {
     directory: TempDir,
     process: Child,
     address: SocketAddr,
+    tls_address: Option<SocketAddr>,
     admin: SocketAddr,
 }
 
@@ -46,12 +47,10 @@ impl Setting {
     }
 
     async fn start_in(directory: TempDir, served: &str) -> Self {
-        // Ports that the gateway comes back to after a kill; whoever takes them meanwhile fails the test in words.
-        let port = || StdListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let (address, admin) = (port(), port());
-        let process = spawn(&directory, address, admin, served);
-        let setting = Self { directory, process, address, admin };
-        setting.is_up().await;
+        let process = spawn(&directory, served);
+        let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut setting = Self { directory, process, address: nowhere, tls_address: None, admin: nowhere };
+        setting.is_up(1).await;
         setting
     }
 
@@ -88,8 +87,23 @@ impl Setting {
         String::from_utf8(curl.stdout).unwrap()
     }
 
-    async fn is_up(&self) {
-        until(|| async { TcpStream::connect(self.admin).await.is_ok() }).await;
+    /// Waits until it has started so many times, and notes where it listens.
+    async fn is_up(&mut self, times: usize) {
+        let starts = || -> Vec<serde_json::Value> {
+            let log = self.log();
+            let lines = log.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+            lines.filter(|line| line["message"] == "gateway listens").collect()
+        };
+        until(|| async { starts().len() >= times }).await;
+        let start = starts().pop().unwrap();
+        let address = |key: &str| start[key].as_str().map(|text| text.parse().unwrap());
+        (self.address, self.tls_address, self.admin) =
+            (address("address").unwrap(), address("tls"), address("admin").unwrap());
+    }
+
+    /// Where it serves by TLS.
+    pub(crate) fn tls_address(&self) -> SocketAddr {
+        self.tls_address.unwrap()
     }
 
     /// Kills it, and starts it again on the same directory.
@@ -98,13 +112,13 @@ impl Setting {
         self.process.wait().unwrap();
         let config = fs::read_to_string(self.path("weir.toml")).unwrap();
         let (_, served) = config.split_once("# served\n").unwrap();
-        self.process = spawn(&self.directory, self.address, self.admin, served);
-        self.is_up().await;
+        self.process = spawn(&self.directory, served);
+        self.is_up(2).await;
     }
 
     /// Puts another configuration in place, at once.
     pub(crate) fn write(&self, served: &str) {
-        fs::write(self.path("new.toml"), configuration(self.address, self.admin, served)).unwrap();
+        fs::write(self.path("new.toml"), configuration(served)).unwrap();
         fs::rename(self.path("new.toml"), self.path("weir.toml")).unwrap();
     }
 
@@ -206,20 +220,20 @@ fn write_credentials(directory: &TempDir, effect: &str) {
     fs::rename(directory.path().join("new-callers"), directory.path().join("callers")).unwrap();
 }
 
-fn configuration(address: SocketAddr, admin: SocketAddr, served: &str) -> String {
+fn configuration(served: &str) -> String {
     let (more, served) = match served.strip_prefix("[gateway]\n") {
         Some(rest) => rest.split_once('\n').unwrap(),
         None => ("", served),
     };
     format!(
-        "[gateway]\n{more}\nlisten = \"{address}\"\nadmin = \"{admin}\"\nthreads = 2\n\
+        "[gateway]\n{more}\nlisten = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\nthreads = 2\n\
          [gateway.telemetry]\ncollector = \"http://127.0.0.1:1\"\nspool_directory = \"off\"\nshutdown_deadline = \"1ms\"\n\
          # served\n{served}"
     )
 }
 
-fn spawn(directory: &TempDir, address: SocketAddr, admin: SocketAddr, served: &str) -> Child {
-    fs::write(directory.path().join("weir.toml"), configuration(address, admin, served)).unwrap();
+fn spawn(directory: &TempDir, served: &str) -> Child {
+    fs::write(directory.path().join("weir.toml"), configuration(served)).unwrap();
     let log = fs::File::options().create(true).append(true).open(directory.path().join("log")).unwrap();
     Command::new(env!("CARGO_BIN_EXE_weir-gateway"))
         .args(["--config", "weir.toml"])
@@ -323,9 +337,11 @@ impl Server {
         Self::with(Manners::SaysNothing).await
     }
 
-    /// An address where nobody listens.
-    pub(crate) async fn closed() -> SocketAddr {
-        TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
+    /// An address where nobody listens, and what keeps others from it.
+    pub(crate) fn closed() -> (SocketAddr, TcpSocket) {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        (socket.local_addr().unwrap(), socket)
     }
 
     /// The heads of the requests that it got.
