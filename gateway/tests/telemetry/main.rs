@@ -10,8 +10,14 @@ use fake::{Behaviour, Collector, Gateway};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 
+/// A port that a collector can come to later: none that the system gives to others meanwhile.
 fn free_port() -> u16 {
-    TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
+    loop {
+        let port = fastrand::u16(10_000..32_000);
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 fn to(port: u16, more: &str) -> String {
