@@ -42,7 +42,7 @@ pub(crate) struct Exchange {
     /// The request's id, for headers.
     pub request_id: HeaderValue,
     /// The request's headers, where the API's own responses may speak of them.
-    pub headers: Option<HeaderMap>,
+    pub headers: HeaderMap,
     /// The `Origin` that the client asks from, if it names one.
     pub origin: Option<HeaderValue>,
     /// Whether the answer is one to a preflight request, with all its headers.
@@ -108,7 +108,7 @@ impl Exchange {
             facts,
             trace,
             request_id,
-            headers: None,
+            headers: HeaderMap::new(),
             origin: None,
             is_preflight: false,
             limits: None,
@@ -189,7 +189,9 @@ impl Exchange {
     /// The head of the integration's answer is there.
     pub(crate) fn integration_answered(&mut self, status: StatusCode, headers: &HeaderMap) {
         self.record.integration_status = Some(status.as_u16());
-        if self.facts.place.api().is_some_and(|api| api.access_log.is_some()) {
+        // Only access logs and mappings ask for its own ids.
+        let is_mapped = self.facts.place.route().is_some_and(|route| route.integration.is_mapped());
+        if is_mapped || self.facts.place.api().is_some_and(|api| api.access_log.is_some()) {
             let (request_id, request_id_2) = crate::handle::ids_of_integration(headers);
             (self.facts.integration.request_id, self.facts.integration.request_id_2) = (request_id, request_id_2);
         }
@@ -214,6 +216,9 @@ impl Exchange {
     pub(crate) fn tunnel_ended(mut self: Box<Self>, end: TunnelEnd) {
         self.integration_ends();
         (self.record.request_bytes, self.record.response_bytes) = (end.bytes_up, end.bytes_down);
+        if end.reason != TunnelReason::Closed {
+            self.record.error_message = Some(format!("the tunnel ended: {}", end.reason.as_str()));
+        }
         self.record.outcome = match end.reason {
             TunnelReason::NoUpstream => Outcome::IntegrationReset,
             _ => Outcome::Ok,

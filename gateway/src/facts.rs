@@ -30,7 +30,7 @@ pub(crate) struct Facts {
     /// How many of the path's segments stand before what the routes see: base path and stage.
     pub below: usize,
     /// The base path of the domain's mapping that matched, without slashes at its ends; none without a mapping.
-    pub base_path: Option<String>,
+    pub base_path: Option<Arc<str>>,
     /// What is known of the caller; rare, so that most requests do not pay for it.
     pub caller: Option<Box<Caller>>,
     /// How the signature or token was checked.

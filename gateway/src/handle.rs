@@ -85,11 +85,11 @@ fn refuse(refusal: &Refusal, exchange: &mut Exchange) -> Response<Bytes> {
     if let Some(limits) = &refusal.limits {
         limits.insert(response.headers_mut());
     }
-    if let (Some(api), Some(headers)) = (exchange.facts.place.api(), &exchange.headers) {
+    if let Some(api) = exchange.facts.place.api().filter(|api| !api.responses.is_empty()) {
         // The record is not finished: what the client gets is what is known of it now.
         exchange.record.status = Some(response.status().as_u16());
         let about = About { record: &exchange.record, facts: &exchange.facts };
-        responses::apply(&api.responses, &answer, &Asked { about, headers }, &mut response);
+        responses::apply(&api.responses, &answer, &Asked { about, headers: &exchange.headers }, &mut response);
     }
     response
 }
@@ -104,7 +104,12 @@ fn hand_over(
     exchange.integration_answered(response.status(), response.headers());
     exchange.record.status = Some(response.status().as_u16());
     headers::to_client(response.headers_mut(), &exchange);
-    client.hand_over(Tunnel { on_end: Box::new(move |end| exchange.tunnel_ended(end)), ..tunnel });
+    let of_server = tunnel.on_end;
+    let on_end = Box::new(move |end| {
+        of_server(end);
+        exchange.tunnel_ended(end);
+    });
+    client.hand_over(Tunnel { on_end, ..tunnel });
     response.map(|()| ResponseBody::of_tunnel())
 }
 
@@ -124,8 +129,8 @@ async fn serve(
     if exchange.facts.place.api().is_some_and(|api| api.cors.is_some()) {
         exchange.origin = request.headers().get(header::ORIGIN).cloned();
     }
-    if exchange.facts.place.api().is_some_and(|api| !api.responses.is_empty()) {
-        exchange.headers = Some(request.headers().clone());
+    if exchange.facts.place.api().is_some_and(|api| api.responses_ask_for_headers) {
+        exchange.headers = request.headers().clone();
     }
     if is_unmapped {
         return Err(Refusal::new(Outcome::UnmappedHost));

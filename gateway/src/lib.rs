@@ -11,6 +11,7 @@
 
 mod auth;
 mod body;
+mod calendar;
 mod config;
 mod connection;
 mod context;
@@ -23,6 +24,7 @@ mod integration;
 mod lambda;
 mod limits;
 mod mapping;
+mod percent;
 mod privacy;
 mod refusal;
 mod reload;
@@ -49,5 +51,7 @@ pub use serving::ServingError;
 #[doc(hidden)]
 pub use sigv4::outside as sigv4_from_outside;
 pub use stats::Stats;
+#[doc(hidden)]
+pub use target::fuzzing as fuzzing_of_targets;
 #[doc(hidden)]
 pub use telemetry::spool::fuzzing as fuzzing_of_the_spool;

@@ -12,11 +12,12 @@ mod values;
 use std::collections::BTreeMap;
 
 use http::{HeaderMap, HeaderValue, StatusCode, header};
+use values::Values;
 pub(crate) use values::{Around, RequestView, Surroundings};
-use values::{Values, encode};
 
 use crate::{
     config::mapping::{Change, Expression, Mapping, Part, RequestTarget, ResponseTarget, Source},
+    percent::encode,
     target::{BadTarget, normalise},
 };
 

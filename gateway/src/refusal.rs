@@ -45,6 +45,8 @@ pub(crate) struct Answer {
     pub error_type: &'static str,
     /// API Gateway's name of the case: `THROTTLED`.
     pub response_type: &'static str,
+    /// The member of the body that has the text: access denied is told in a capital letter (the reference's section 6).
+    pub key: &'static str,
     /// The text; none for `null`.
     pub message: Option<Cow<'static, str>>,
 }
@@ -95,14 +97,8 @@ impl Refusal {
 
     /// The built-in response.
     pub(crate) fn response(&self, answer: &Answer) -> Response<Bytes> {
-        // Access denied is told in a capital letter (the reference's section 6).
-        let key = if self.outcome == Outcome::AccessDenied && answer.response_type == "ACCESS_DENIED" {
-            "Message"
-        } else {
-            "message"
-        };
         let message = serde_json::to_string(&answer.message).unwrap_or_else(|_| "null".to_owned());
-        let mut response = Response::new(Bytes::from(format!("{{\"{key}\":{message}}}")));
+        let mut response = Response::new(Bytes::from(format!("{{\"{}\":{message}}}", answer.key)));
         *response.status_mut() = answer.status;
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -130,11 +126,14 @@ fn answer(outcome: Outcome, kind: ApiKind, unknown_route: UnknownRoute) -> Answe
         Outcome::Unauthorized | Outcome::MissingIdentity => {
             (401, "UnauthorizedException", "UNAUTHORIZED", "Unauthorized")
         }
-        Outcome::ExpiredToken => (401, "UnauthorizedException", "UNAUTHORIZED", "Unauthorized"),
+        Outcome::ExpiredToken => {
+            let told = if is_rest { "The incoming token has expired" } else { "Unauthorized" };
+            (401, "UnauthorizedException", "EXPIRED_TOKEN", told)
+        }
         Outcome::AccessDenied if is_rest => {
             (403, "AccessDeniedException", "ACCESS_DENIED", "User is not authorized to access this resource")
         }
-        Outcome::AccessDenied => (403, FORBIDDEN, "DEFAULT_4XX", "Forbidden"),
+        Outcome::AccessDenied => (403, FORBIDDEN, "ACCESS_DENIED", "Forbidden"),
         Outcome::InvalidApiKey => (403, FORBIDDEN, "INVALID_API_KEY", "Forbidden"),
         Outcome::InvalidSignature => (403, "InvalidSignatureException", "INVALID_SIGNATURE", "Forbidden"),
         Outcome::MissingAuthenticationToken => missing_token(),
@@ -164,6 +163,7 @@ fn answer(outcome: Outcome, kind: ApiKind, unknown_route: UnknownRoute) -> Answe
                 status: StatusCode::INTERNAL_SERVER_ERROR,
                 error_type: "AuthorizerConfigurationException",
                 response_type: "AUTHORIZER_CONFIGURATION_ERROR",
+                key: "message",
                 message: None,
             };
         }
@@ -175,7 +175,8 @@ fn answer(outcome: Outcome, kind: ApiKind, unknown_route: UnknownRoute) -> Answe
         }
     };
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    Answer { status, error_type, response_type, message: Some(Cow::Borrowed(message)) }
+    let key = if is_rest && outcome == Outcome::AccessDenied { "Message" } else { "message" };
+    Answer { status, error_type, response_type, key, message: Some(Cow::Borrowed(message)) }
 }
 
 const fn missing_token() -> (u16, &'static str, &'static str, &'static str) {

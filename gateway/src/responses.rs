@@ -204,6 +204,19 @@ fn name_in(text: &str) -> Result<&str, String> {
     Ok(text[..text.find(|own| !is_name(own)).unwrap_or(text.len())].trim_end_matches('.'))
 }
 
+/// Whether one of these speaks of the request's headers.
+pub(crate) fn ask_for_headers(responses: &[GatewayResponse]) -> bool {
+    let asks = |source: &Source| matches!(source, Source::Header(_));
+    responses.iter().any(|response| {
+        let pieces = response.template.iter().flat_map(|template| &template.0);
+        let in_template = pieces.filter_map(|piece| match piece {
+            Piece::Text(_) => None,
+            Piece::Value { source, .. } => Some(source),
+        });
+        response.headers.iter().map(|(_, source)| source).chain(in_template).any(asks)
+    })
+}
+
 /// Makes the built-in response what the API says in its place.
 pub(crate) fn apply(responses: &[GatewayResponse], answer: &Answer, asked: &Asked<'_>, response: &mut Response<Bytes>) {
     let default = if answer.status.is_server_error() { "DEFAULT_5XX" } else { "DEFAULT_4XX" };

@@ -29,7 +29,7 @@ use crate::{
     integration::{Integration, Upstreams},
     limits::{CountsError, Definition, Limits, RouteLimit, RouteLimits, StageLimits, headers::RateLimitHeaders},
     privacy::Privacy,
-    responses::GatewayResponse,
+    responses::{self, GatewayResponse},
     route::RouteKey,
     router::Router,
     sigv4::CredentialStore,
@@ -72,8 +72,8 @@ struct ServedStage {
 struct Domain {
     /// `api.example.com`, or `.example.com` for all hosts below it.
     name: String,
-    /// Base path, API and stage: indices. The longest base first.
-    mappings: Vec<(Vec<String>, usize, usize)>,
+    /// Base path, the same as `$context` shows it, and the indices of API and stage. The longest base first.
+    mappings: Vec<(Vec<String>, Arc<str>, usize, usize)>,
 }
 
 /// An API, as far as requests need to know it.
@@ -97,6 +97,8 @@ pub(crate) struct Api {
     pub privacy: Privacy,
     /// What it says in place of the gateway's own words.
     pub responses: Vec<GatewayResponse>,
+    /// Whether one of those speaks of the request's headers.
+    pub responses_ask_for_headers: bool,
     /// Its access log.
     pub access_log: Option<AccessLogDefinition>,
     /// Media types whose bodies are binary (REST APIs).
@@ -255,6 +257,7 @@ impl Making<'_> {
             unknown_route: definition.unknown_route,
             cors: definition.cors.as_ref().map(Cors::new),
             privacy: Privacy::new(&definition.privacy),
+            responses_ask_for_headers: responses::ask_for_headers(&definition.responses),
             responses: definition.responses.clone(),
             access_log: definition.access_log.clone(),
             binary_media_types: definition.binary_media_types.clone(),

@@ -5,6 +5,8 @@
 //! section 6.2.2.2: they mean the same), other encodings stay as they are, `%2F` among them. Dot segments, encoded or
 //! not, backslashes and broken encodings are refused. What is sent on is what was compared.
 
+pub mod fuzzing;
+
 use std::borrow::Cow;
 
 /// A target that the gateway does not take.

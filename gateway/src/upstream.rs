@@ -21,6 +21,7 @@ use std::{
 };
 
 use bytes::Bytes;
+pub(crate) use connect::Stream;
 use http::{HeaderValue, Request, Response, uri::Authority};
 use hyper::{
     body::{Body, Incoming},
@@ -321,7 +322,8 @@ where
     }
 
     async fn connect(&self, upstream: &Upstream, authority: &Authority) -> Result<SendRequest<B>, SendError> {
-        let stream = connect::open(upstream.tls.as_ref(), &upstream.authority, authority).await?;
+        let stream = Stream::open(upstream.tls.as_ref(), &upstream.authority, authority).await;
+        let stream = stream.map_err(|source| SendError::Connect { authority: authority.clone(), source })?;
         let handshake = http1::handshake(TokioIo::new(stream)).await;
         let (sender, connection) =
             handshake.map_err(|source| SendError::Http { authority: authority.clone(), source })?;

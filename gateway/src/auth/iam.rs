@@ -17,6 +17,7 @@ use crate::{
     exchange::{Exchange, micros},
     facts::{Caller, Phase},
     handle::broken_upload,
+    percent,
     refusal::Refusal,
     serving::Route,
     sigv4::{self, Claim, CredentialStore, Expected, Fault, FaultKind, Message, Moment, Signer},
@@ -34,17 +35,6 @@ const MOST_ARN_BYTES: usize = 1_600;
 
 /// The header of a session's token.
 const SECURITY_TOKEN: HeaderName = HeaderName::from_static("x-amz-security-token");
-
-/// The parameters of a signed query.
-const SIGNATURE_PARAMETERS: [&str; 7] = [
-    "X-Amz-Algorithm",
-    "X-Amz-Credential",
-    "X-Amz-Date",
-    "X-Amz-Expires",
-    "X-Amz-Security-Token",
-    "X-Amz-Signature",
-    "X-Amz-SignedHeaders",
-];
 
 /// A body of a request whose signature may yet turn out to be false: anybody may make us keep so much of it.
 const MOST_UNPROVEN_BYTES: u64 = 1 << 20;
@@ -105,8 +95,8 @@ fn forget_signature(request: &mut Request<UploadBody>) {
     request.headers_mut().remove(SECURITY_TOKEN);
     let Some(query) = request.uri().query() else { return };
     let is_signature = |pair: &&str| {
-        let name = percent_decode(pair.split('=').next().unwrap_or_default());
-        SIGNATURE_PARAMETERS.iter().any(|own| own.as_bytes() == name)
+        let name = percent::decode(pair.split('=').next().unwrap_or_default(), true);
+        sigv4::IN_QUERY.iter().chain([&sigv4::TOKEN_IN_QUERY]).any(|own| own.as_bytes() == &*name)
     };
     if !query.split('&').any(|pair| is_signature(&pair)) {
         return;
@@ -118,24 +108,6 @@ fn forget_signature(request: &mut Request<UploadBody>) {
     if let Ok(target) = target.parse() {
         *request.uri_mut() = target;
     }
-}
-
-fn percent_decode(text: &str) -> Vec<u8> {
-    let (bytes, mut decoded, mut at) = (text.as_bytes(), Vec::with_capacity(text.len()), 0);
-    while let Some(byte) = bytes.get(at) {
-        let digits = text.get(at + 1..at + 3).filter(|_| *byte == b'%');
-        match digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
-            Some(encoded) => {
-                decoded.push(encoded);
-                at += 3;
-            }
-            None => {
-                decoded.push(*byte);
-                at += 1;
-            }
-        }
-    }
-    decoded
 }
 
 /// What conditions of policies may look at.

@@ -5,6 +5,8 @@ pub(crate) mod variable;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 
+use crate::calendar::civil_from_days;
+
 /// `$context.extendedRequestId` of REST APIs: the first eleven bytes of the request's id, as API Gateway writes its own.
 pub(crate) fn extended_request_id(request_id: &str) -> String {
     let mut digits = request_id.bytes().filter_map(|digit| char::from(digit).to_digit(16));
@@ -21,25 +23,10 @@ pub(crate) fn clf_time(time_us: i64) -> String {
     const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
     let seconds = time_us.div_euclid(1_000_000);
     let (days, of_day) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
-    let (year, month, day) = civil(days);
-    let month = MONTHS[month - 1];
+    let (year, month, day) = civil_from_days(days);
+    let month = usize::try_from(month - 1).map_or("", |month| MONTHS[month]);
     let (hour, minute, second) = (of_day / 3_600, of_day / 60 % 60, of_day % 60);
     format!("{day:02}/{month}/{year}:{hour:02}:{minute:02}:{second:02} +0000")
-}
-
-/// The date of a day since 1 January 1970 in the proleptic Gregorian calendar
-/// (<https://howardhinnant.github.io/date_algorithms.html#civil_from_days>).
-fn civil(days: i64) -> (i64, usize, i64) {
-    let shifted = days + 719_468;
-    let era = shifted.div_euclid(146_097);
-    let day_of_era = shifted.rem_euclid(146_097);
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted_month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
-    (year, usize::try_from(month).unwrap_or(1), day)
 }
 
 #[cfg(test)]

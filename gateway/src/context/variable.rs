@@ -136,7 +136,7 @@ impl Variable {
             Self::Named(_, get) => get(about),
             Self::Claim(name) => {
                 let claims = about.facts.authorizer.as_ref()?.claims.as_ref()?;
-                claims.all.get(name).map(as_text)
+                claims.text(name)
             }
             Self::Authorizer(name) => about.facts.authorizer.as_ref()?.context.as_ref()?.get(name).map(as_text),
         }

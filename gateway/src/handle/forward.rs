@@ -16,7 +16,7 @@ use crate::{
     refusal::Refusal,
     serving::Route,
     target::Target,
-    upstream::SendError,
+    upstream::{Lease, SendError},
 };
 
 /// Sends a request on and waits for the head of the answer.
@@ -58,8 +58,8 @@ pub(super) async fn forward(
     exchange.integration_begins();
     let deadline = core.deadlines.after(proxy.timeout);
     match core.pool.send(&proxy.upstream, request, deadline).await {
-        Ok((response, _)) if is_websocket && response.status() == StatusCode::SWITCHING_PROTOCOLS => {
-            Ok(tunnel(response, proxy.idle_timeout))
+        Ok((response, lease)) if is_websocket && response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+            Ok(tunnel(response, lease, proxy.idle_timeout))
         }
         Ok((response, _)) if response.status().is_informational() => {
             exchange.integration_ends();
@@ -104,9 +104,9 @@ fn asks_for_websocket(request: &Request<UploadBody>) -> bool {
         && has(header::CONNECTION, "upgrade")
 }
 
-fn tunnel(mut response: Response<Incoming>, idle: Duration) -> Answer {
+fn tunnel(mut response: Response<Incoming>, lease: Lease<UploadBody>, idle: Duration) -> Answer {
     let upstream = hyper::upgrade::on(&mut response);
-    // Who hears of its end is known when the exchange is handed over.
-    let tunnel = Tunnel { upstream, idle, on_end: Box::new(|_| {}) };
+    // The request is under way to its server as long as the tunnel is.
+    let tunnel = Tunnel { upstream, idle, on_end: Box::new(move |_| drop(lease)) };
     Answer::Tunnel(response.map(drop), tunnel)
 }

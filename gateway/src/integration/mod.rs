@@ -63,6 +63,11 @@ pub(crate) struct LambdaProxy {
 }
 
 impl Integration {
+    /// Whether a mapping changes its requests or responses.
+    pub(crate) fn is_mapped(&self) -> bool {
+        matches!(self, Self::HttpProxy(proxy) if proxy.mapping.is_some())
+    }
+
     /// Makes an integration ready for a stage with these variables.
     ///
     /// # Errors

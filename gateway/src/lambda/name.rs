@@ -1,5 +1,7 @@
 //! What a function is called: by its name, by an ARN, or by the URI that API Gateway gives its integrations.
 
+use crate::percent::encoded;
+
 /// What would be right, in words.
 pub(crate) const EXPECTED: &str = "a function's name or ARN: \"orders\", \"orders:live\", \
     \"arn:aws:lambda:eu-central-1:123456789012:function:orders\", \
@@ -48,11 +50,11 @@ impl FunctionName {
     /// The path and query of a call to it, after this path.
     pub(crate) fn path(&self, before: &str, qualifier: Option<&str>) -> String {
         let mut path = format!("{before}/2015-03-31/functions/");
-        encode(&mut path, &self.name);
+        path.push_str(&encoded(&self.name));
         path.push_str("/invocations");
         if let Some(qualifier) = qualifier {
             path.push_str("?Qualifier=");
-            encode(&mut path, qualifier);
+            path.push_str(&encoded(qualifier));
         }
         path
     }
@@ -69,17 +71,6 @@ fn is_account(text: &str) -> bool {
 
 fn is_word(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
-}
-
-/// Percent-encodes all but unreserved characters (RFC 3986, section 2.3).
-fn encode(path: &mut String, text: &str) {
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            path.push(char::from(byte));
-        } else {
-            path.push_str(&format!("%{byte:02X}"));
-        }
-    }
 }
 
 #[cfg(test)]

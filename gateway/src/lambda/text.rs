@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use crate::percent;
+
 /// The names and values of a query's parameters in their order, decoded as forms are: `+` is a space.
 pub(crate) fn parameters(query: Option<&str>) -> Vec<(String, String)> {
     let pairs = query.into_iter().flat_map(|query| query.split('&')).filter(|pair| !pair.is_empty());
@@ -12,30 +14,9 @@ pub(crate) fn parameters(query: Option<&str>) -> Vec<(String, String)> {
     decoded.collect()
 }
 
-/// A percent sign that encodes nothing stands for itself; bytes that are no UTF-8 become replacement characters.
+/// Bytes that are no UTF-8 become replacement characters.
 fn decode(text: &str) -> String {
-    if !text.contains(['%', '+']) {
-        return text.to_owned();
-    }
-    let bytes = text.as_bytes();
-    let (mut decoded, mut index) = (Vec::with_capacity(bytes.len()), 0);
-    while let Some(byte) = bytes.get(index) {
-        let digits = bytes.get(index + 1..index + 3).filter(|_| *byte == b'%');
-        let value = digits.and_then(|digits| {
-            let value = |digit: u8| char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok());
-            Some(value(digits[0])? << 4 | value(digits[1])?)
-        });
-        match (value, byte) {
-            (Some(value), _) => {
-                decoded.push(value);
-                index += 2;
-            }
-            (None, b'+') => decoded.push(b' '),
-            (None, byte) => decoded.push(*byte),
-        }
-        index += 1;
-    }
-    String::from_utf8(decoded).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
+    String::from_utf8_lossy(&percent::decode(text, true)).into_owned()
 }
 
 /// Whether a media type is one of these: `image/png`, `image/*`, `*/*`. Its parameters do not matter.

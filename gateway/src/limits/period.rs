@@ -1,11 +1,12 @@
 //! The periods of quotas: days, weeks and months of the UTC calendar.
 //!
-//! A day is a number: days since 1 January 1970. Civil dates are of the proleptic Gregorian calendar, computed as in
-//! Howard Hinnant's "chrono-compatible low-level date algorithms"; there are no leap seconds in Unix time.
+//! A day is a number: days since 1 January 1970 ([`crate::calendar`]); there are no leap seconds in Unix time.
 //!
 //! `offset` is the day on which a period begins, as the older documentation of API Gateway's `QuotaSettings` has it
 //! (0 to 6 from Sunday for weeks, 0 to 27 from the first for months). The newer meaning, requests to subtract in the
 //! first period, is not honoured.
+
+use crate::calendar::{MARCH_OF_YEAR_0, civil_from_days, days_from_civil};
 
 /// Seconds in a day.
 pub(crate) const DAY_S: u64 = 86_400;
@@ -88,30 +89,17 @@ pub(crate) fn day_of(unix_s: u64) -> u32 {
 /// A day that leaves room for the arithmetic and for a count beside it in a word; in the year 4840.
 pub(crate) const LAST_DAY: u32 = (1 << 20) - 63;
 
-/// Days from 1 March of the year 0 to the epoch: months are counted from March, so that the leap day comes last.
-const MARCH_OF_YEAR_0: u32 = 719_468;
-
 /// Year and month (1 to 12) of a day.
 fn month_of(day: u32) -> (u32, u32) {
-    let shifted = day + MARCH_OF_YEAR_0;
-    let era = shifted / 146_097;
-    let day_of_era = shifted % 146_097;
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-    (year_of_era + era * 400 + u32::from(month <= 2), month)
+    let (year, month, _) = civil_from_days(day.into());
+    // Days are not before 1970 and not after [`LAST_DAY`].
+    (u32::try_from(year).unwrap_or(0), u32::try_from(month).unwrap_or(1))
 }
 
 /// The first day of a month, in days since 1 March of the year 0.
 fn first_of(year: u32, month: u32) -> u32 {
-    let shifted_year = year - u32::from(month <= 2);
-    let era = shifted_year / 400;
-    let year_of_era = shifted_year % 400;
-    let month_from_march = if month > 2 { month - 3 } else { month + 9 };
-    let day_of_year = (153 * month_from_march + 2) / 5;
-    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
-    era * 146_097 + day_of_era
+    let days = days_from_civil(year.into(), month.into(), 1) + i64::from(MARCH_OF_YEAR_0);
+    u32::try_from(days).unwrap_or(0)
 }
 
 fn first_of_next(year: u32, month: u32) -> u32 {

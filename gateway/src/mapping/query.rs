@@ -2,7 +2,8 @@
 
 use std::borrow::Cow;
 
-use super::{Made, values::encode};
+use super::Made;
+use crate::percent::{decode, encode};
 
 /// The values of the parameters of this name, decoded.
 pub(super) fn values<'q>(query: &'q str, name: &str) -> impl Iterator<Item = Cow<'q, [u8]>> {
@@ -33,26 +34,4 @@ fn pair(name: &str, value: &[u8]) -> String {
     text.push(b'=');
     encode(&mut text, value);
     String::from_utf8(text).unwrap_or_default()
-}
-
-/// Decodes percent-encoding, and `+` for a space where forms are written so. What encodes nothing stands for itself.
-pub(super) fn decode(text: &str, is_form: bool) -> Cow<'_, [u8]> {
-    let bytes = text.as_bytes();
-    if !bytes.iter().any(|byte| *byte == b'%' || is_form && *byte == b'+') {
-        return Cow::Borrowed(bytes);
-    }
-    let (mut decoded, mut rest) = (Vec::with_capacity(bytes.len()), bytes);
-    while let Some((&byte, after)) = rest.split_first() {
-        rest = after;
-        match (byte, after) {
-            (b'%', [high, low, after @ ..]) if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
-                let digit = |digit: u8| char::from(digit).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-                decoded.push(digit(*high).unwrap_or_default() << 4 | digit(*low).unwrap_or_default());
-                rest = after;
-            }
-            (b'+', _) if is_form => decoded.push(b' '),
-            _ => decoded.push(byte),
-        }
-    }
-    Cow::Owned(decoded)
 }

@@ -9,6 +9,7 @@ use super::{BODY_BYTES, query};
 use crate::{
     config::mapping::{JsonPath, Source, Which},
     context::variable::{About, Variable},
+    percent::decode,
 };
 
 /// What of a request, or of a response, values are read from.
@@ -87,7 +88,7 @@ impl<'r> Values<'r> {
             Source::Header(name, which) => self.header(name, *which),
             Source::Query(name, which) => self.query(name, *which).map(Cow::Owned),
             Source::Path => Some(Cow::Borrowed(self.view.path.as_bytes())),
-            Source::PathParameter(name) => Some(query::decode(self.path_parameter(name)?, false)),
+            Source::PathParameter(name) => Some(decode(self.path_parameter(name)?, false)),
             Source::Body(path) => self.body(path),
             Source::ClientAddress => self.surroundings.client_address().map(bytes),
             Source::Context(variable) => self.surroundings.context(variable).map(|value| match value {
@@ -149,16 +150,4 @@ impl<'r> Values<'r> {
 
 fn bytes<'b>(text: String) -> Cow<'b, [u8]> {
     Cow::Owned(text.into_bytes())
-}
-
-/// Writes bytes so that they stand for themselves in a segment of a path or in a query (RFC 3986, section 2).
-pub(super) fn encode(to: &mut Vec<u8>, value: &[u8]) {
-    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
-    for &byte in value {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
-            to.push(byte);
-        } else {
-            to.extend([b'%', DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
-        }
-    }
 }

@@ -26,6 +26,7 @@ fn applied(
         status: StatusCode::from_u16(status).unwrap(),
         error_type: "E",
         response_type,
+        key: "message",
         message: Some(Cow::Borrowed("m")),
     };
     let mut told = Response::new(Bytes::from_static(b"built-in"));

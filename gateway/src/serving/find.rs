@@ -17,7 +17,7 @@ pub(crate) struct Found {
     /// How many of the path's segments stand before what the routes see.
     pub below: usize,
     /// The mapping's base path; none at the default endpoint.
-    pub base_path: Option<String>,
+    pub base_path: Option<Arc<str>>,
     /// Whether the host is a domain's, none of whose mappings has the path.
     pub is_unmapped: bool,
 }
@@ -53,11 +53,11 @@ impl Serving {
     }
 
     fn find_in_domain(&self, domain: &Domain, method: &str, target: &Target<'_>) -> Found {
-        let Some((base, api, stage)) = domain.mappings.iter().find(|(base, ..)| begins(base, target)) else {
+        let Some((base, shown, api, stage)) = domain.mappings.iter().find(|(base, ..)| begins(base, target)) else {
             return Found { place: Place::Nowhere, below: 0, base_path: None, is_unmapped: true };
         };
         let found = self.apis[*api].stages[*stage].find(method, target, base.len());
-        Found { base_path: Some(base.join("/")), ..found }
+        Found { base_path: Some(Arc::clone(shown)), ..found }
     }
 
     fn find_by_path(&self, method: &str, target: &Target<'_>) -> Found {
@@ -114,7 +114,7 @@ pub(super) fn domains(definitions: &[DomainDefinition], apis: &[ServedApi]) -> V
         let mappings = definition.mappings.iter().filter_map(|mapping| {
             let api = apis.iter().position(|own| own.api.name == mapping.api)?;
             let stage = apis[api].stages.iter().position(|own| own.stage.name == mapping.stage)?;
-            Some((mapping.base.clone(), api, stage))
+            Some((mapping.base.clone(), mapping.base.join("/").into(), api, stage))
         });
         let name = definition.name.strip_prefix('*').unwrap_or(&definition.name).to_owned();
         Domain { name, mappings: mappings.collect() }

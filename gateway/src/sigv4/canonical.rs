@@ -4,6 +4,7 @@
 use http::HeaderValue;
 
 use super::Message;
+use crate::percent;
 
 /// A name that is in `SignedHeaders`, and in no header.
 #[derive(Debug, PartialEq, Eq)]
@@ -74,7 +75,7 @@ pub(crate) fn path(out: &mut Vec<u8>, path: &str) {
             }
             segment => {
                 out.push(b'/');
-                segment.bytes().for_each(|byte| escape(out, byte));
+                percent::encode(out, segment.as_bytes());
             }
         }
     }
@@ -154,40 +155,11 @@ impl Query {
     }
 }
 
-/// What escaped bytes say, if it is a text.
+/// What escaped bytes say, if it is a text; `+` is a space, as in forms.
 pub(crate) fn unescape(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    unescaped(text).for_each(|byte| bytes.push(byte));
-    String::from_utf8(bytes).ok()
+    String::from_utf8(percent::decode(text, true).into_owned()).ok()
 }
 
 fn escape_again(out: &mut Vec<u8>, text: &str) {
-    unescaped(text).for_each(|byte| escape(out, byte));
-}
-
-/// The bytes behind escapes. What is no escape stands for itself; `+` is a space, as in forms.
-fn unescaped(text: &str) -> impl Iterator<Item = u8> {
-    let mut rest = text.as_bytes();
-    std::iter::from_fn(move || {
-        let value = |digit: u8| char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok());
-        if let [b'%', high, low, after @ ..] = rest
-            && let (Some(high), Some(low)) = (value(*high), value(*low))
-        {
-            rest = after;
-            return Some(high << 4 | low);
-        }
-        let (first, after) = rest.split_first()?;
-        rest = after;
-        Some(if *first == b'+' { b' ' } else { *first })
-    })
-}
-
-/// Appends a byte, escaped unless it is one of RFC 3986's unreserved characters.
-fn escape(out: &mut Vec<u8>, byte: u8) {
-    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
-    if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
-        out.push(byte);
-    } else {
-        out.extend_from_slice(&[b'%', DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
-    }
+    percent::encode(out, &percent::decode(text, true));
 }

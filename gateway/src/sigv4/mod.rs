@@ -32,6 +32,7 @@ pub(crate) use credentials::{CredentialStore, Identities, Signer};
 pub(crate) use fault::{Fault, FaultKind};
 use http::{HeaderMap, Method, Uri};
 pub(crate) use moment::Moment;
+pub(crate) use presented::{IN_QUERY, TOKEN_IN_QUERY};
 pub(crate) use sign::{SignError, sign};
 pub(crate) use verify::{Claim, Expected, begin};
 

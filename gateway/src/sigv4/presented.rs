@@ -19,8 +19,11 @@ const SKEW_SECONDS: i64 = 5 * 60;
 const MOST_EXPIRES_SECONDS: i64 = 604_800;
 
 /// What a signature in the query has. The first three make it one.
-const IN_QUERY: [&str; 6] =
+pub(crate) const IN_QUERY: [&str; 6] =
     ["X-Amz-Algorithm", "X-Amz-Credential", "X-Amz-Signature", "X-Amz-SignedHeaders", "X-Amz-Date", "X-Amz-Expires"];
+
+/// The token of a session, in the query.
+pub(crate) const TOKEN_IN_QUERY: &str = "X-Amz-Security-Token";
 
 /// A signature and what it says of itself.
 #[derive(Debug)]
@@ -121,7 +124,7 @@ impl<'a> Presented<'a> {
             signed_headers: signed_headers.into(),
             signature: lower_hex(&signature),
             moment: Moment::parse_basic(&date).ok_or_else(no_date)?,
-            token: get("X-Amz-Security-Token")?.map(Cow::Owned),
+            token: get(TOKEN_IN_QUERY)?.map(Cow::Owned),
             expires_seconds: Some(expires_seconds(&expires)?),
         })
     }

@@ -14,30 +14,28 @@ use tokio::{
 use tokio_rustls::client::TlsStream;
 use weir_station::tls::ClientTls;
 
-use super::SendError;
-
 /// A stream to a server.
-pub(super) enum Stream {
+pub(crate) enum Stream {
+    /// In plain text.
     Plain(TcpStream),
+    /// By TLS.
     Tls(Box<TlsStream<TcpStream>>),
 }
 
-/// Opens a stream to `server`, which is called `authority`.
-pub(super) async fn open(
-    tls: Option<&ClientTls>,
-    authority: &Authority,
-    server: &Authority,
-) -> Result<Stream, SendError> {
-    let failed = |source| SendError::Connect { authority: server.clone(), source };
-    let port = server.port_u16().unwrap_or(if tls.is_some() { 443 } else { 80 });
-    // An IPv6 address stands in brackets in a URI, and without them everywhere else.
-    let host = server.host().trim_start_matches('[').trim_end_matches(']');
-    let stream = TcpStream::connect((host, port)).await.map_err(failed)?;
-    stream.set_nodelay(true).map_err(failed)?;
-    let Some(tls) = tls else { return Ok(Stream::Plain(stream)) };
-    tls.look();
-    let stream = tls.connect(authority.host(), stream).await.map_err(failed)?;
-    Ok(Stream::Tls(Box::new(stream)))
+impl Stream {
+    /// Opens a stream to `server`, which is called `authority`.
+    ///
+    /// # Errors
+    /// When there is none to be had, or the server is not who it should be.
+    pub(crate) async fn open(tls: Option<&ClientTls>, authority: &Authority, server: &Authority) -> io::Result<Self> {
+        let port = server.port_u16().unwrap_or(if tls.is_some() { 443 } else { 80 });
+        // An IPv6 address stands in brackets in a URI, and without them everywhere else.
+        let stream = TcpStream::connect((server.host().trim_matches(['[', ']']), port)).await?;
+        stream.set_nodelay(true)?;
+        let Some(tls) = tls else { return Ok(Self::Plain(stream)) };
+        tls.look();
+        Ok(Self::Tls(Box::new(tls.connect(authority.host(), stream).await?)))
+    }
 }
 
 impl AsyncRead for Stream {

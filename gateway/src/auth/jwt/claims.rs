@@ -103,7 +103,6 @@ impl Claims {
 
     /// A claim as API Gateway hands it on, in `$context.authorizer.claims` and in a function's event: texts as they are,
     /// lists as `[a b]`, all else as JSON.
-    #[cfg_attr(not(test), expect(dead_code, reason = "called where claims are handed on"))]
     pub(crate) fn text(&self, name: &str) -> Option<Cow<'_, str>> {
         self.all.get(name).map(text)
     }

@@ -1,28 +1,19 @@
 //! Fetches small documents of an issuer: its configuration and its keys. A connection for each; redirects are not
 //! followed, for they would choose whose keys are trusted.
 
-use std::{
-    io,
-    path::PathBuf,
-    pin::Pin,
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::{io, path::PathBuf, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Uri, header, uri::Authority};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
-};
-use tokio_rustls::client::TlsStream;
 use weir_station::{
     tls::{ClientTls, ClientTlsConfig},
     watched::FileFault,
 };
+
+use crate::upstream::Stream;
 
 /// How long a document may take; the limit that API Gateway states.
 const TIMEOUT: Duration = Duration::from_millis(1_500);
@@ -101,7 +92,7 @@ impl Fetcher {
         request: Request<Empty<Bytes>>,
     ) -> Result<Document, FetchError> {
         let http = |error| FetchError::Http(authority.clone(), error);
-        let stream = self.connect(is_https, authority).await;
+        let stream = Stream::open(is_https.then_some(&self.tls), authority, authority).await;
         let stream = stream.map_err(|error| FetchError::Connect(authority.clone(), error))?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(http)?;
         let exchange = async {
@@ -120,18 +111,6 @@ impl Fetcher {
             _ = connection => exchange.await,
         }
     }
-
-    async fn connect(&self, is_https: bool, authority: &Authority) -> io::Result<Stream> {
-        let port = authority.port_u16().unwrap_or(if is_https { 443 } else { 80 });
-        // An IPv6 address stands in brackets in a URI, and without them everywhere else.
-        let host = authority.host().trim_matches(['[', ']']);
-        let stream = TcpStream::connect((host, port)).await?;
-        stream.set_nodelay(true)?;
-        if !is_https {
-            return Ok(Stream::Plain(stream));
-        }
-        Ok(Stream::Tls(Box::new(self.tls.connect(host, stream).await?)))
-    }
 }
 
 /// `max-age` of `cache-control`; none at all where it says that the document is not to be kept.
@@ -148,42 +127,4 @@ fn max_age(headers: &HeaderMap) -> Option<Duration> {
         }
     }
     age
-}
-
-/// A connection to a server.
-enum Stream {
-    Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
-}
-
-impl AsyncRead for Stream {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
-            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
-        }
-    }
-}
-
-impl AsyncWrite for Stream {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
-            Self::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
-            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
-        }
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
-            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
-        }
-    }
 }

@@ -151,15 +151,8 @@ fn signer(caller: &Caller) -> Value {
 
 /// Claims as texts: `[a b]` for a list, as API Gateway writes it.
 fn texts(claims: &Claims) -> Map<String, Value> {
-    let text = |value: &Value| match value {
-        Value::String(text) => text.clone(),
-        Value::Array(items) => {
-            let items = items.iter().map(|item| item.as_str().map_or_else(|| item.to_string(), str::to_owned));
-            format!("[{}]", items.collect::<Vec<_>>().join(" "))
-        }
-        other => other.to_string(),
-    };
-    claims.all.iter().map(|(name, value)| (name.clone(), text(value).into())).collect()
+    let texts = claims.all.keys().filter_map(|name| Some((name.clone(), claims.text(name)?.into())));
+    texts.collect()
 }
 
 fn scopes(claims: &Claims) -> Option<&[String]> {

@@ -70,7 +70,12 @@ fn find(serving: &Serving, host: &str, path: &str) -> (String, usize, Option<Str
         place.stage().map(|stage| stage.name.clone()),
         place.route().map(|route| route.key.template.clone()),
     ];
-    (names.into_iter().flatten().collect::<Vec<_>>().join(" "), found.below, found.base_path, found.is_unmapped)
+    (
+        names.into_iter().flatten().collect::<Vec<_>>().join(" "),
+        found.below,
+        found.base_path.map(|base| base.to_string()),
+        found.is_unmapped,
+    )
 }
 
 #[test]
