@@ -18,6 +18,7 @@ use clap::{Parser, ValueEnum};
 use client::{Connection, Load};
 use contender::{Contender, Running, Surroundings};
 use mimalloc::MiMalloc;
+use process::Process;
 use table::{Results, Sample};
 use tokio::{signal::unix, time::sleep};
 
@@ -100,7 +101,7 @@ async fn measure(arguments: &Arguments) -> anyhow::Result<()> {
     let (token, keys) = token::make()?;
     fs::write(directory.join("jwks.json"), keys.to_string())?;
     let (_upstream, upstream) = contender::start_upstream(other_core, &programs, &directory, arguments.body).await?;
-    let (_collector, collector) = contender::start_collector(other_core, &programs, &directory).await?;
+    let (collector_process, collector) = contender::start_collector(other_core, &programs, &directory).await?;
     let around = Surroundings {
         directory,
         core: arguments.core,
@@ -121,7 +122,7 @@ async fn measure(arguments: &Arguments) -> anyhow::Result<()> {
     let mut results = Results::new(running.iter().map(|running| (running.contender, running.idle_kib)));
     for round in 1..=arguments.rounds {
         for running in &mut running {
-            let sample = sample(running, arguments).await?;
+            let sample = sample(running, &collector_process, arguments).await?;
             table::show_sample(round, running.contender, &sample);
             results.add(running.contender, &sample);
         }
@@ -134,8 +135,9 @@ async fn measure(arguments: &Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// One load without a rate, and one with it.
-async fn sample(running: &mut Running, arguments: &Arguments) -> anyhow::Result<Sample> {
+/// One load without a rate, and one with it. At a rate, clients and server leave enough of their core to the collector,
+/// which takes what they leave: the latencies are the gateway's, as if the collector had a core of its own.
+async fn sample(running: &mut Running, collector: &Process, arguments: &Arguments) -> anyhow::Result<Sample> {
     let before = (running.process.processor_time()?, running.process.threads());
     let answers = load(running, arguments, None, Duration::from_secs_f64(arguments.seconds)).await?;
     sleep(SETTLE).await;
@@ -146,7 +148,9 @@ async fn sample(running: &mut Running, arguments: &Arguments) -> anyhow::Result<
     if arguments.rate > 0 {
         let seconds = Duration::from_secs_f64(arguments.rate_seconds);
         let before = running.process.processor_time()?;
+        collector.stand_back(true)?;
         let paced = load(running, arguments, Some(arguments.rate), seconds).await?;
+        collector.stand_back(false)?;
         sleep(SETTLE).await;
         sample.pace(&paced, running.process.processor_time()?.saturating_sub(before));
     }

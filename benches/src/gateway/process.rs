@@ -48,6 +48,18 @@ impl Process {
         Ok(Self { child })
     }
 
+    /// Lets it run only while nobody else wants its core, or like everybody again.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub(crate) fn stand_back(&self, stands_back: bool) -> anyhow::Result<()> {
+        let policy = if stands_back { "--idle" } else { "--other" };
+        let id = self.child.id().to_string();
+        let status = Command::new("chrt").args([policy, "--all-tasks", "--pid", "0", &id]).status();
+        anyhow::ensure!(status.context("chrt of util-linux")?.success(), "chrt cannot set {policy}");
+        Ok(())
+    }
+
     /// Whether it has ended, which it should not have.
     pub(crate) fn has_ended(&mut self) -> bool {
         !matches!(self.child.try_wait(), Ok(None))
