@@ -7,6 +7,7 @@
 //! What always holds: a request is sent again, to the same server or another one, only when nothing of it had been sent.
 
 mod connect;
+mod link;
 
 use std::{
     cell::RefCell,
@@ -20,21 +21,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
 pub(crate) use connect::Stream;
 use http::{HeaderValue, Request, Response, uri::Authority};
-use hyper::{
-    body::{Body, Incoming},
-    client::conn::http1::{self, SendRequest},
-};
-use hyper_util::rt::TokioIo;
+use hyper::body::Incoming;
+pub(crate) use link::ServerBody;
+use link::{Driver, Link};
 use tokio::task::JoinSet;
 use weir_station::{
     tls::{ClientTls, ClientTlsConfig},
     watched::FileFault,
 };
 
-use crate::{config::definitions::ServiceDefinition, timer::Deadline};
+use crate::{body::UploadBody, config::definitions::ServiceDefinition, timer::Deadline};
 
 /// Idle connections kept for one server.
 const MOST_IDLE: usize = 256;
@@ -112,23 +110,23 @@ impl Upstream {
     }
 }
 
-/// One thread's connections. `B` is the body of requests.
-pub(crate) struct Pool<B> {
-    upstreams: RefCell<HashMap<u64, Endpoints<B>, ahash::RandomState>>,
-    /// Drive the connections; they end when the pool does.
+/// One thread's connections.
+pub(crate) struct Pool {
+    upstreams: RefCell<HashMap<u64, Endpoints, ahash::RandomState>>,
+    /// Of connections that no request drives; they end when the pool does.
     drivers: RefCell<JoinSet<()>>,
 }
 
 /// What this thread knows of an upstream's servers.
-struct Endpoints<B> {
+struct Endpoints {
     upstream: Weak<Upstream>,
-    all: Vec<Endpoint<B>>,
+    all: Vec<Endpoint>,
     /// Where looking for the one with the fewest requests begins: equals take turns.
     turn: usize,
 }
 
-struct Endpoint<B> {
-    idle: Vec<Idle<B>>,
+struct Endpoint {
+    idle: Vec<Idle>,
     under_way: u32,
     /// Failures in a row.
     failures: u32,
@@ -136,39 +134,37 @@ struct Endpoint<B> {
     ejected_until: Option<Instant>,
 }
 
-struct Idle<B> {
-    sender: SendRequest<B>,
+struct Idle {
+    link: Link,
     since: Instant,
 }
 
-/// A request under way to a server, and the connection that it has. When it is dropped, the request has ended.
-pub(crate) struct Lease<B> {
-    pool: Rc<Pool<B>>,
+/// A request under way to a server. When it is dropped, the request has ended.
+pub(crate) struct Lease {
+    pool: Rc<Pool>,
     upstream: u64,
     endpoint: usize,
-    sender: Option<SendRequest<B>>,
 }
 
-impl<B> Lease<B> {
-    /// Puts the connection back; the response on it has ended.
-    pub(crate) fn give_back(mut self) {
-        let Some(sender) = self.sender.take().filter(|sender| !sender.is_closed()) else { return };
+impl Lease {
+    /// Puts a connection back; the response on it has ended.
+    fn give_back(self, link: Link) {
         self.pool.with(self.upstream, self.endpoint, |endpoint| {
             if endpoint.idle.len() < MOST_IDLE {
-                endpoint.idle.push(Idle { sender, since: Instant::now() });
+                endpoint.idle.push(Idle { link, since: Instant::now() });
             }
         });
     }
 }
 
-impl<B> Drop for Lease<B> {
+impl Drop for Lease {
     fn drop(&mut self) {
         self.pool
             .with(self.upstream, self.endpoint, |endpoint| endpoint.under_way = endpoint.under_way.saturating_sub(1));
     }
 }
 
-impl<B> Pool<B> {
+impl Pool {
     /// An empty pool.
     pub(crate) fn new() -> Self {
         Self { upstreams: RefCell::default(), drivers: RefCell::default() }
@@ -179,7 +175,7 @@ impl<B> Pool<B> {
         self.upstreams.borrow_mut().retain(|_, endpoints| endpoints.upstream.strong_count() > 0);
     }
 
-    fn with<R>(&self, upstream: u64, endpoint: usize, work: impl FnOnce(&mut Endpoint<B>) -> R) -> Option<R> {
+    fn with<R>(&self, upstream: u64, endpoint: usize, work: impl FnOnce(&mut Endpoint) -> R) -> Option<R> {
         self.upstreams.borrow_mut().get_mut(&upstream)?.all.get_mut(endpoint).map(work)
     }
 
@@ -216,25 +212,48 @@ impl<B> Pool<B> {
     }
 
     /// The connection that was used last: the likeliest to be open still.
-    fn take_idle(&self, upstream: u64, endpoint: usize) -> Option<SendRequest<B>> {
+    fn take_idle(&self, upstream: u64, endpoint: usize) -> Option<Link> {
         self.with(upstream, endpoint, |endpoint| {
-            while let Some(Idle { sender, since }) = endpoint.idle.pop() {
-                if !sender.is_closed() && since.elapsed() < IDLE_LIFE {
-                    return Some(sender);
+            while let Some(mut idle) = endpoint.idle.pop() {
+                if idle.is_usable() {
+                    return Some(idle.link);
                 }
             }
             None
         })?
     }
+
+    /// Whether connections are kept for requests to come.
+    pub(crate) fn has_idle(&self) -> bool {
+        self.upstreams.borrow().values().flat_map(|endpoints| &endpoints.all).any(|endpoint| !endpoint.idle.is_empty())
+    }
+
+    /// Closes the connections that their servers have closed, and those that have been idle for too long.
+    pub(crate) fn close_unusable(&self) {
+        for endpoint in self.upstreams.borrow_mut().values_mut().flat_map(|endpoints| &mut endpoints.all) {
+            endpoint.idle.retain_mut(Idle::is_usable);
+        }
+    }
+
+    /// Drives a connection that no request drives.
+    fn drive(&self, driver: Driver) {
+        let mut drivers = self.drivers.borrow_mut();
+        while drivers.try_join_next().is_some() {}
+        drivers.spawn_local(async move {
+            if let Err(error) = driver.await {
+                tracing::debug!(%error, "connection to an integration ended");
+            }
+        });
+    }
 }
 
-impl<B> Endpoint<B> {
+impl Endpoint {
     fn new() -> Self {
         Self { idle: Vec::new(), under_way: 0, failures: 0, ejected_until: None }
     }
 }
 
-impl<B> Endpoints<B> {
+impl Endpoints {
     fn fewest(&mut self, tried: &[usize]) -> Option<usize> {
         let now = Instant::now();
         let count = self.all.len();
@@ -247,30 +266,32 @@ impl<B> Endpoints<B> {
     }
 }
 
-impl<B> Pool<B>
-where
-    B: Body<Data = Bytes> + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
+impl Idle {
+    fn is_usable(&mut self) -> bool {
+        self.since.elapsed() < IDLE_LIFE && self.link.is_free()
+    }
+}
+
+impl Pool {
     /// Sends a request and waits for the head of the response until the deadline. Runs within a `LocalSet`.
     pub(crate) async fn send(
         self: &Rc<Self>,
         upstream: &Arc<Upstream>,
-        mut request: Request<B>,
+        mut request: Request<UploadBody>,
         mut deadline: Deadline,
-    ) -> Result<(Response<Incoming>, Lease<B>), SendError> {
+    ) -> Result<Response<ServerBody>, SendError> {
         let mut tried = Vec::new();
         let mut failure = None;
         while let Some(endpoint) = self.choose(upstream, &tried) {
-            let mut lease = Lease { pool: Rc::clone(self), upstream: upstream.id, endpoint, sender: None };
+            let lease = Lease { pool: Rc::clone(self), upstream: upstream.id, endpoint };
             let sent = tokio::select! {
-                sent = self.send_to(upstream, endpoint, request, &mut lease) => sent,
+                sent = self.send_to(upstream, endpoint, request) => sent,
                 () = &mut deadline => Err((SendError::Timeout(upstream.endpoints[endpoint].clone()), None)),
             };
             match sent {
-                Ok(response) => {
+                Ok((response, link)) => {
                     self.succeeded(upstream, endpoint);
-                    return Ok((response, lease));
+                    return Ok(response.map(|body| ServerBody::new(body, link, lease)));
                 }
                 Err((error, unsent)) => {
                     if !error.is_of_body() {
@@ -291,27 +312,20 @@ where
         &self,
         upstream: &Upstream,
         endpoint: usize,
-        mut request: Request<B>,
-        lease: &mut Lease<B>,
-    ) -> Result<Response<Incoming>, (SendError, Option<Request<B>>)> {
+        mut request: Request<UploadBody>,
+    ) -> Result<(Response<Incoming>, Link), (SendError, Option<Request<UploadBody>>)> {
         let authority = &upstream.endpoints[endpoint];
         let http = |source| SendError::Http { authority: authority.clone(), source };
         loop {
-            let (mut sender, is_new) = match self.take_idle(upstream.id, endpoint) {
-                Some(sender) => (sender, false),
-                None => match self.connect(upstream, authority).await {
-                    Ok(sender) => (sender, true),
+            let (mut link, is_new) = match self.take_idle(upstream.id, endpoint) {
+                Some(link) => (link, false),
+                None => match connect(upstream, authority).await {
+                    Ok(link) => (link, true),
                     Err(error) => return Err((error, Some(request))),
                 },
             };
-            if !is_new && sender.ready().await.is_err() {
-                continue;
-            }
-            match sender.try_send_request(request).await {
-                Ok(response) => {
-                    lease.sender = Some(sender);
-                    return Ok(response);
-                }
+            match link.send(request).await {
+                Ok(response) => return Ok((response, link)),
                 Err(mut error) => match error.take_message() {
                     // The server closed an idle connection at this moment; a new one has not been idle.
                     Some(unsent) if !is_new => request = unsent,
@@ -320,20 +334,10 @@ where
             }
         }
     }
+}
 
-    async fn connect(&self, upstream: &Upstream, authority: &Authority) -> Result<SendRequest<B>, SendError> {
-        let stream = Stream::open(upstream.tls.as_ref(), &upstream.authority, authority).await;
-        let stream = stream.map_err(|source| SendError::Connect { authority: authority.clone(), source })?;
-        let handshake = http1::handshake(TokioIo::new(stream)).await;
-        let (sender, connection) =
-            handshake.map_err(|source| SendError::Http { authority: authority.clone(), source })?;
-        let mut drivers = self.drivers.borrow_mut();
-        while drivers.try_join_next().is_some() {}
-        drivers.spawn_local(async move {
-            if let Err(error) = connection.with_upgrades().await {
-                tracing::debug!(%error, "connection to an integration ended");
-            }
-        });
-        Ok(sender)
-    }
+async fn connect(upstream: &Upstream, authority: &Authority) -> Result<Link, SendError> {
+    let stream = Stream::open(upstream.tls.as_ref(), &upstream.authority, authority).await;
+    let stream = stream.map_err(|source| SendError::Connect { authority: authority.clone(), source })?;
+    Link::open(stream).await.map_err(|source| SendError::Http { authority: authority.clone(), source })
 }
