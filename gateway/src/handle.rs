@@ -160,7 +160,9 @@ async fn serve(
     throttle(&serving, &route, &request, exchange).await?;
     match &route.integration {
         Integration::Mock(mock) => Ok(Answer::Own(answer_mock(mock).await)),
-        Integration::Lambda(lambda) => function::call(core, &route, lambda, &target, request, exchange, upload).await,
+        Integration::Lambda(lambda) => {
+            Box::pin(function::call(core, &route, lambda, &target, request, exchange, upload)).await
+        }
         Integration::HttpProxy(proxy) => {
             forward::forward(core, &route, proxy, &target, request, exchange, upload).await
         }
@@ -220,4 +222,20 @@ pub(crate) fn broken_upload(upload: &Upload, client: &Client) -> Option<Refusal>
         return Some(Refusal::with_detail(outcome, reason.detail()));
     }
     upload.is_broken().then(|| Refusal::new(Outcome::ClientClosed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn future_bytes<A, B, C, F>(_: impl FnOnce(A, B, C) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// Room for all of it is made, and moved, for each request: what is rare and large belongs on the heap.
+    #[test]
+    fn a_request_takes_little_room_while_it_is_served() {
+        let bytes = future_bytes(handle);
+        assert!(bytes <= 4_608, "{bytes} bytes");
+    }
 }

@@ -70,7 +70,8 @@ impl Guard {
         match self {
             Self::Open => Ok(()),
             Self::Iam(credentials) => iam::admit(credentials, asking).await,
-            Self::Lambda(authorizer) => authorizer.admit(asking).await,
+            // On the heap, for it is many times larger than the rest, and room for it would be made for each request.
+            Self::Lambda(authorizer) => Box::pin(authorizer.admit(asking)).await,
             Self::Jwt(authorizer) => {
                 asking.exchange.facts.authorizer = Some(Box::default());
                 let (request, query) = (&*asking.request, asking.request.uri().query());

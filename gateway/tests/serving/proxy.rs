@@ -1,5 +1,11 @@
 //! What goes to the servers behind the gateway, what comes back, and what the records say of it.
 
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+    sync::Notify,
+};
+
 use super::{
     proxy, recorded, route,
     script::{Act, Scripted},
@@ -46,6 +52,30 @@ async fn what_a_trusted_proxy_forwards_is_continued_line_by_line() {
     }
     assert_eq!(head.matches("x-forwarded-for").count(), 1, "{head}");
     assert_eq!(setting.records(1).await[0]["client_address"], "203.0.113.9");
+}
+
+#[tokio::test]
+async fn a_connection_that_the_server_closes_while_idle_is_closed_although_nobody_asks_again() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let setting = Setting::start(&recorded(listener.local_addr().unwrap(), "")).await;
+    let answered = Notify::new();
+    let server = async {
+        let mut stream = listener.accept().await.unwrap().0;
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            assert_ne!(stream.read_buf(&mut head).await.unwrap(), 0);
+        }
+        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await.unwrap();
+        answered.notified().await;
+        stream.shutdown().await.unwrap();
+        stream.read_buf(&mut head).await.unwrap()
+    };
+    let client = async {
+        assert!(setting.get("/a/x").await.ends_with("ok"));
+        answered.notify_one();
+    };
+    let ((), rest) = tokio::join!(client, server);
+    assert_eq!(rest, 0);
 }
 
 #[tokio::test]
