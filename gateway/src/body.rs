@@ -18,7 +18,7 @@ use weir_record::Outcome;
 use crate::{
     exchange::Exchange,
     timer::{Deadline, Deadlines},
-    upstream::ServerBody,
+    upstream::Lease,
 };
 
 /// What has gone up of a request's body.
@@ -168,7 +168,9 @@ pub(crate) struct Proxied {
     /// What has come already, and was looked at.
     pub first: VecDeque<Result<Frame<Bytes>, hyper::Error>>,
     /// What comes.
-    pub body: ServerBody,
+    pub body: Incoming,
+    /// The connection that it comes on; given back at the end.
+    pub lease: Option<Lease<UploadBody>>,
     /// How long it may pause.
     pub idle_timeout: Duration,
     /// The thread's timers.
@@ -204,12 +206,11 @@ impl ResponseBody {
         }
         // A server may answer before it has the whole request: the connection is not free while the rest goes up.
         let is_uploaded = Rc::strong_count(&self.upload) == 1;
-        if let Content::Proxied(proxied) = &mut self.content {
-            if is_uploaded {
-                proxied.body.give_back();
-            } else {
-                proxied.body.leave_to_itself();
-            }
+        if let Content::Proxied(proxied) = &mut self.content
+            && let Some(lease) = proxied.lease.take()
+            && is_uploaded
+        {
+            lease.give_back();
         }
     }
 

@@ -14,8 +14,8 @@ use tokio::sync::watch;
 use weir_record::AccessRecord;
 
 use crate::{
-    connection::Terms, exchange::now_us, serving::Serving, stats::Stats, telemetry::Telemetry, timer::Deadlines,
-    upstream::Pool,
+    body::UploadBody, connection::Terms, exchange::now_us, serving::Serving, stats::Stats, telemetry::Telemetry,
+    timer::Deadlines, upstream::Pool,
 };
 
 /// What all threads share.
@@ -53,7 +53,7 @@ pub(crate) struct Core {
     /// What is served.
     serving: RefCell<Served>,
     /// Connections to the integrations.
-    pub pool: Rc<Pool>,
+    pub pool: Rc<Pool<UploadBody>>,
     /// Timers of the integrations.
     pub deadlines: Deadlines,
     /// How HTTP/1 is served.

@@ -7,45 +7,40 @@
 //! What always holds: a request is sent again, to the same server or another one, only when nothing of it had been sent.
 
 mod connect;
-mod link;
 
 use std::{
     cell::RefCell,
     collections::HashMap,
-    future::poll_fn,
     io,
     rc::Rc,
     sync::{
         Arc, Weak,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
-    task::Poll,
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 pub(crate) use connect::Stream;
 use http::{HeaderValue, Request, Response, uri::Authority};
-use hyper::body::Incoming;
-pub(crate) use link::ServerBody;
-use link::{Driver, Link};
+use hyper::{
+    body::{Body, Incoming},
+    client::conn::http1::{self, SendRequest},
+};
+use hyper_util::rt::TokioIo;
 use tokio::task::JoinSet;
 use weir_station::{
     tls::{ClientTls, ClientTlsConfig},
     watched::FileFault,
 };
 
-use crate::{body::UploadBody, config::definitions::ServiceDefinition, timer::Deadline};
+use crate::{config::definitions::ServiceDefinition, timer::Deadline};
 
 /// Idle connections kept for one server.
 const MOST_IDLE: usize = 256;
 
 /// A connection that has been idle for longer is not used again: its server may be about to close it.
 const IDLE_LIFE: Duration = Duration::from_secs(30);
-
-/// With more requests under way to a server, each is sent after all that has come by then is read: many requests are read
-/// in a row and then many are sent in a row, which keeps the code of each in the processor's cache and wakes a server on
-/// the same machine once for many. With fewer, a request is sent at once, for the sake of its latency.
-const FEW_UNDER_WAY: u32 = 8;
 
 /// A request that got no response.
 #[derive(Debug, thiserror::Error)]
@@ -117,23 +112,23 @@ impl Upstream {
     }
 }
 
-/// One thread's connections.
-pub(crate) struct Pool {
-    upstreams: RefCell<HashMap<u64, Endpoints, ahash::RandomState>>,
-    /// Of connections that no request drives; they end when the pool does.
+/// One thread's connections. `B` is the body of requests.
+pub(crate) struct Pool<B> {
+    upstreams: RefCell<HashMap<u64, Endpoints<B>, ahash::RandomState>>,
+    /// Drive the connections; they end when the pool does.
     drivers: RefCell<JoinSet<()>>,
 }
 
 /// What this thread knows of an upstream's servers.
-struct Endpoints {
+struct Endpoints<B> {
     upstream: Weak<Upstream>,
-    all: Vec<Endpoint>,
+    all: Vec<Endpoint<B>>,
     /// Where looking for the one with the fewest requests begins: equals take turns.
     turn: usize,
 }
 
-struct Endpoint {
-    idle: Vec<Idle>,
+struct Endpoint<B> {
+    idle: Vec<Idle<B>>,
     under_way: u32,
     /// Failures in a row.
     failures: u32,
@@ -141,37 +136,39 @@ struct Endpoint {
     ejected_until: Option<Instant>,
 }
 
-struct Idle {
-    link: Link,
+struct Idle<B> {
+    sender: SendRequest<B>,
     since: Instant,
 }
 
-/// A request under way to a server. When it is dropped, the request has ended.
-pub(crate) struct Lease {
-    pool: Rc<Pool>,
+/// A request under way to a server, and the connection that it has. When it is dropped, the request has ended.
+pub(crate) struct Lease<B> {
+    pool: Rc<Pool<B>>,
     upstream: u64,
     endpoint: usize,
+    sender: Option<SendRequest<B>>,
 }
 
-impl Lease {
-    /// Puts a connection back; the response on it has ended.
-    fn give_back(self, link: Link) {
+impl<B> Lease<B> {
+    /// Puts the connection back; the response on it has ended.
+    pub(crate) fn give_back(mut self) {
+        let Some(sender) = self.sender.take().filter(|sender| !sender.is_closed()) else { return };
         self.pool.with(self.upstream, self.endpoint, |endpoint| {
             if endpoint.idle.len() < MOST_IDLE {
-                endpoint.idle.push(Idle { link, since: Instant::now() });
+                endpoint.idle.push(Idle { sender, since: Instant::now() });
             }
         });
     }
 }
 
-impl Drop for Lease {
+impl<B> Drop for Lease<B> {
     fn drop(&mut self) {
         self.pool
             .with(self.upstream, self.endpoint, |endpoint| endpoint.under_way = endpoint.under_way.saturating_sub(1));
     }
 }
 
-impl Pool {
+impl<B> Pool<B> {
     /// An empty pool.
     pub(crate) fn new() -> Self {
         Self { upstreams: RefCell::default(), drivers: RefCell::default() }
@@ -182,7 +179,7 @@ impl Pool {
         self.upstreams.borrow_mut().retain(|_, endpoints| endpoints.upstream.strong_count() > 0);
     }
 
-    fn with<R>(&self, upstream: u64, endpoint: usize, work: impl FnOnce(&mut Endpoint) -> R) -> Option<R> {
+    fn with<R>(&self, upstream: u64, endpoint: usize, work: impl FnOnce(&mut Endpoint<B>) -> R) -> Option<R> {
         self.upstreams.borrow_mut().get_mut(&upstream)?.all.get_mut(endpoint).map(work)
     }
 
@@ -219,48 +216,25 @@ impl Pool {
     }
 
     /// The connection that was used last: the likeliest to be open still.
-    fn take_idle(&self, upstream: u64, endpoint: usize) -> Option<Link> {
+    fn take_idle(&self, upstream: u64, endpoint: usize) -> Option<SendRequest<B>> {
         self.with(upstream, endpoint, |endpoint| {
-            while let Some(mut idle) = endpoint.idle.pop() {
-                if idle.is_usable() {
-                    return Some(idle.link);
+            while let Some(Idle { sender, since }) = endpoint.idle.pop() {
+                if !sender.is_closed() && since.elapsed() < IDLE_LIFE {
+                    return Some(sender);
                 }
             }
             None
         })?
     }
-
-    /// Whether connections are kept for requests to come.
-    pub(crate) fn has_idle(&self) -> bool {
-        self.upstreams.borrow().values().flat_map(|endpoints| &endpoints.all).any(|endpoint| !endpoint.idle.is_empty())
-    }
-
-    /// Closes the connections that their servers have closed, and those that have been idle for too long.
-    pub(crate) fn close_unusable(&self) {
-        for endpoint in self.upstreams.borrow_mut().values_mut().flat_map(|endpoints| &mut endpoints.all) {
-            endpoint.idle.retain_mut(Idle::is_usable);
-        }
-    }
-
-    /// Drives a connection that no request drives.
-    fn drive(&self, driver: Driver) {
-        let mut drivers = self.drivers.borrow_mut();
-        while drivers.try_join_next().is_some() {}
-        drivers.spawn_local(async move {
-            if let Err(error) = driver.await {
-                tracing::debug!(%error, "connection to an integration ended");
-            }
-        });
-    }
 }
 
-impl Endpoint {
+impl<B> Endpoint<B> {
     fn new() -> Self {
         Self { idle: Vec::new(), under_way: 0, failures: 0, ejected_until: None }
     }
 }
 
-impl Endpoints {
+impl<B> Endpoints<B> {
     fn fewest(&mut self, tried: &[usize]) -> Option<usize> {
         let now = Instant::now();
         let count = self.all.len();
@@ -273,32 +247,30 @@ impl Endpoints {
     }
 }
 
-impl Idle {
-    fn is_usable(&mut self) -> bool {
-        self.since.elapsed() < IDLE_LIFE && self.link.is_free()
-    }
-}
-
-impl Pool {
+impl<B> Pool<B>
+where
+    B: Body<Data = Bytes> + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
     /// Sends a request and waits for the head of the response until the deadline. Runs within a `LocalSet`.
     pub(crate) async fn send(
         self: &Rc<Self>,
         upstream: &Arc<Upstream>,
-        mut request: Request<UploadBody>,
+        mut request: Request<B>,
         mut deadline: Deadline,
-    ) -> Result<Response<ServerBody>, SendError> {
+    ) -> Result<(Response<Incoming>, Lease<B>), SendError> {
         let mut tried = Vec::new();
         let mut failure = None;
         while let Some(endpoint) = self.choose(upstream, &tried) {
-            let lease = Lease { pool: Rc::clone(self), upstream: upstream.id, endpoint };
+            let mut lease = Lease { pool: Rc::clone(self), upstream: upstream.id, endpoint, sender: None };
             let sent = tokio::select! {
-                sent = self.send_to(upstream, endpoint, request) => sent,
+                sent = self.send_to(upstream, endpoint, request, &mut lease) => sent,
                 () = &mut deadline => Err((SendError::Timeout(upstream.endpoints[endpoint].clone()), None)),
             };
             match sent {
-                Ok((response, link)) => {
+                Ok(response) => {
                     self.succeeded(upstream, endpoint);
-                    return Ok(response.map(|body| ServerBody::new(body, link, lease)));
+                    return Ok((response, lease));
                 }
                 Err((error, unsent)) => {
                     if !error.is_of_body() {
@@ -319,24 +291,28 @@ impl Pool {
         &self,
         upstream: &Upstream,
         endpoint: usize,
-        mut request: Request<UploadBody>,
-    ) -> Result<(Response<Incoming>, Link), (SendError, Option<Request<UploadBody>>)> {
+        mut request: Request<B>,
+        lease: &mut Lease<B>,
+    ) -> Result<Response<Incoming>, (SendError, Option<Request<B>>)> {
         let authority = &upstream.endpoints[endpoint];
         let http = |source| SendError::Http { authority: authority.clone(), source };
-        if self.with(upstream.id, endpoint, |endpoint| endpoint.under_way > FEW_UNDER_WAY).is_some_and(|many| many) {
-            let_others_go_first().await;
-        }
         loop {
-            let (mut link, is_new) = match self.take_idle(upstream.id, endpoint) {
-                Some(link) => (link, false),
+            let (mut sender, is_new) = match self.take_idle(upstream.id, endpoint) {
+                Some(sender) => (sender, false),
                 // On the heap, for it is rare, and larger than all the rest.
-                None => match Box::pin(connect(upstream, authority)).await {
-                    Ok(link) => (link, true),
+                None => match Box::pin(self.connect(upstream, authority)).await {
+                    Ok(sender) => (sender, true),
                     Err(error) => return Err((error, Some(request))),
                 },
             };
-            match link.send(request).await {
-                Ok(response) => return Ok((response, link)),
+            if !is_new && sender.ready().await.is_err() {
+                continue;
+            }
+            match sender.try_send_request(request).await {
+                Ok(response) => {
+                    lease.sender = Some(sender);
+                    return Ok(response);
+                }
                 Err(mut error) => match error.take_message() {
                     // The server closed an idle connection at this moment; a new one has not been idle.
                     Some(unsent) if !is_new => request = unsent,
@@ -345,24 +321,20 @@ impl Pool {
             }
         }
     }
-}
 
-/// Goes on when whatever else is due on this thread has had its turn.
-async fn let_others_go_first() {
-    let mut is_behind = false;
-    poll_fn(|cx| {
-        if std::mem::replace(&mut is_behind, true) {
-            return Poll::Ready(());
-        }
-        // Not `yield_now`, which looks for new events first.
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
-}
-
-async fn connect(upstream: &Upstream, authority: &Authority) -> Result<Link, SendError> {
-    let stream = Stream::open(upstream.tls.as_ref(), &upstream.authority, authority).await;
-    let stream = stream.map_err(|source| SendError::Connect { authority: authority.clone(), source })?;
-    Link::open(stream).await.map_err(|source| SendError::Http { authority: authority.clone(), source })
+    async fn connect(&self, upstream: &Upstream, authority: &Authority) -> Result<SendRequest<B>, SendError> {
+        let stream = Stream::open(upstream.tls.as_ref(), &upstream.authority, authority).await;
+        let stream = stream.map_err(|source| SendError::Connect { authority: authority.clone(), source })?;
+        let handshake = http1::handshake(TokioIo::new(stream)).await;
+        let (sender, connection) =
+            handshake.map_err(|source| SendError::Http { authority: authority.clone(), source })?;
+        let mut drivers = self.drivers.borrow_mut();
+        while drivers.try_join_next().is_some() {}
+        drivers.spawn_local(async move {
+            if let Err(error) = connection.with_upgrades().await {
+                tracing::debug!(%error, "connection to an integration ended");
+            }
+        });
+        Ok(sender)
+    }
 }

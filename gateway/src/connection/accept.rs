@@ -85,7 +85,7 @@ pub(crate) fn run(listeners: Listeners, shared: Arc<Shared>, shutdown: &Cancella
                 accepted = plain.accept() => thread.take(accepted, false).await,
                 accepted = accept(tls.as_ref()) => thread.take(accepted, true).await,
                 Some(ended) = thread.connections.join_next(), if !thread.connections.is_empty() => tell(ended),
-                _ = thread.timer.tick(), if thread.has_to_tick() => thread.tick(),
+                _ = thread.timer.tick(), if !thread.connections.is_empty() => thread.tick(),
                 () = shutdown.cancelled() => break,
             }
         }
@@ -168,14 +168,9 @@ impl Thread {
         }
     }
 
-    fn has_to_tick(&self) -> bool {
-        !self.connections.is_empty() || self.core.pool.has_idle()
-    }
-
     fn tick(&mut self) {
         let patience = &self.patience;
         self.wires.each(|wire| wire.tick(patience));
-        self.core.pool.close_unusable();
     }
 
     /// Lets requests under way end, and ends the others when their time is over.

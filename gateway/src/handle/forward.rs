@@ -3,6 +3,7 @@
 use std::{collections::VecDeque, rc::Rc, time::Duration};
 
 use http::{HeaderValue, Request, Response, StatusCode, header};
+use hyper::body::Incoming;
 use weir_record::Outcome;
 
 use super::{Answer, broken_upload, headers, mapped};
@@ -15,7 +16,7 @@ use crate::{
     refusal::Refusal,
     serving::Route,
     target::Target,
-    upstream::{SendError, ServerBody},
+    upstream::{Lease, SendError},
 };
 
 /// Sends a request on and waits for the head of the answer.
@@ -26,7 +27,7 @@ pub(super) async fn forward(
     target: &Target<'_>,
     mut request: Request<UploadBody>,
     exchange: &mut Exchange,
-    upload: &Rc<Upload>,
+    upload: &Upload,
 ) -> Result<Answer, Refusal> {
     let parameters = route.key.parameters(target, exchange.facts.below);
     let value = |name: &str| parameters.iter().find(|(own, _)| *own == name).map_or("", |(_, value)| *value);
@@ -57,21 +58,18 @@ pub(super) async fn forward(
     exchange.integration_begins();
     let deadline = core.deadlines.after(proxy.timeout);
     match core.pool.send(&proxy.upstream, request, deadline).await {
-        Ok(response) if is_websocket && response.status() == StatusCode::SWITCHING_PROTOCOLS => {
-            Ok(tunnel(response, proxy.idle_timeout))
+        Ok((response, lease)) if is_websocket && response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+            Ok(tunnel(response, lease, proxy.idle_timeout))
         }
-        Ok(response) if response.status().is_informational() => {
+        Ok((response, _)) if response.status().is_informational() => {
             exchange.integration_ends();
             Err(Refusal::with_detail(Outcome::IntegrationFailure, "the integration switched protocols unasked"))
         }
-        Ok(response) => Ok(Answer::Integration(response.map(|mut body| {
-            // A server may answer before it has the whole request. The rest goes up even while the client takes nothing.
-            if Rc::strong_count(upload) > 1 {
-                body.leave_to_itself();
-            }
+        Ok((response, lease)) => Ok(Answer::Integration(response.map(|body| {
             Box::new(Proxied {
                 first: VecDeque::new(),
                 body,
+                lease: Some(lease),
                 idle_timeout: proxy.idle_timeout,
                 deadlines: core.deadlines.clone(),
                 deadline: None,
@@ -106,12 +104,9 @@ fn asks_for_websocket(request: &Request<UploadBody>) -> bool {
         && has(header::CONNECTION, "upgrade")
 }
 
-fn tunnel(mut response: Response<ServerBody>, idle: Duration) -> Answer {
+fn tunnel(mut response: Response<Incoming>, lease: Lease<UploadBody>, idle: Duration) -> Answer {
     let upstream = hyper::upgrade::on(&mut response);
-    let (head, mut body) = response.into_parts();
-    body.leave_to_itself();
     // The request is under way to its server as long as the tunnel is.
-    let lease = body.into_lease();
     let tunnel = Tunnel { upstream, idle, on_end: Box::new(move |_| drop(lease)) };
-    Answer::Tunnel(Response::from_parts(head, ()), tunnel)
+    Answer::Tunnel(response.map(drop), tunnel)
 }

@@ -70,7 +70,7 @@ pub(super) async fn response(response: &mut Response<Box<Proxied>>, exchange: &E
     own.mapping.change_response(&mut status, response.headers_mut(), &body, &around);
     if status != response.status() && matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
         // Its body is left where it is, and so the connection is of no use to others.
-        response.body_mut().body.give_up();
+        response.body_mut().lease = None;
         response.headers_mut().remove(header::CONTENT_LENGTH);
     }
     *response.status_mut() = status;

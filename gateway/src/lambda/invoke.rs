@@ -142,7 +142,7 @@ impl Function {
 
     async fn call_over(
         &self,
-        pool: &Rc<Pool>,
+        pool: &Rc<Pool<UploadBody>>,
         deadlines: &Deadlines,
         payload: Bytes,
         context: HeaderMap,
@@ -156,16 +156,16 @@ impl Function {
         };
         let request = Request::from_parts(request, UploadBody::whole(payload));
         let answered = async {
-            let response = pool.send(&self.upstream, request, deadlines.after(self.timeout)).await?;
-            let (head, mut body) = response.into_parts();
-            let payload = Limited::new(&mut body, MOST_PAYLOAD_BYTES).collect().await.map_err(|error| {
+            let (response, lease) = pool.send(&self.upstream, request, deadlines.after(self.timeout)).await?;
+            let (head, body) = response.into_parts();
+            let payload = Limited::new(body, MOST_PAYLOAD_BYTES).collect().await.map_err(|error| {
                 if error.is::<LengthLimitError>() {
                     InvokeError::TooLarge
                 } else {
                     InvokeError::Broken(error.to_string())
                 }
             })?;
-            body.give_back();
+            lease.give_back();
             reply(head.status, &head.headers, payload.to_bytes())
         };
         tokio::select! {

@@ -31,7 +31,7 @@ type Seen = Arc<Mutex<Vec<(Uri, HeaderMap, Bytes)>>>;
 struct Setting {
     function: Arc<crate::serving::Route>,
     seen: Seen,
-    pool: Rc<Pool>,
+    pool: Rc<Pool<UploadBody>>,
     _tasks: JoinSet<()>,
     _directory: tempfile::TempDir,
 }
