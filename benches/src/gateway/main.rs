@@ -136,7 +136,8 @@ async fn measure(arguments: &Arguments) -> anyhow::Result<()> {
 }
 
 /// One load without a rate, and one with it. At a rate, clients and server leave enough of their core to the collector,
-/// which takes what they leave: the latencies are the gateway's, as if the collector had a core of its own.
+/// which takes what they leave: the latencies are the gateway's, as if the collector had a core of its own. Root may have
+/// it so.
 async fn sample(running: &mut Running, collector: &Process, arguments: &Arguments) -> anyhow::Result<Sample> {
     let before = (running.process.processor_time()?, running.process.threads());
     let answers = load(running, arguments, None, Duration::from_secs_f64(arguments.seconds)).await?;

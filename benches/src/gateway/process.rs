@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::Context;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, geteuid, kill_process};
 
 /// Linux counts processor time for `/proc` in hundredths of a second, on every architecture that Weir is built for.
 const TICK: Duration = Duration::from_millis(10);
@@ -48,11 +48,15 @@ impl Process {
         Ok(Self { child })
     }
 
-    /// Lets it run only while nobody else wants its core, or like everybody again.
+    /// Lets it run only while nobody else wants its core, or like everybody again. Who is not root may do the former and
+    /// never the latter (sched(7)): nothing happens then.
     ///
     /// # Errors
     /// When the system refuses.
     pub(crate) fn stand_back(&self, stands_back: bool) -> anyhow::Result<()> {
+        if !geteuid().is_root() {
+            return Ok(());
+        }
         let policy = if stands_back { "--idle" } else { "--other" };
         let id = self.child.id().to_string();
         let status = Command::new("chrt").args([policy, "--all-tasks", "--pid", "0", &id]).status();
